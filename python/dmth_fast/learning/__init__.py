@@ -1,0 +1,1 @@
+"""Networks, fusion, losses and training that turn images into binary codes."""

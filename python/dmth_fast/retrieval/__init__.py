@@ -1,0 +1,1 @@
+"""Packed binary codes: search, index and evaluation. Never imports the learning half."""
