@@ -6,24 +6,25 @@ One function, so that a training run, an evaluation and a benchmark can be compa
 import os
 import platform
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-# Distributions whose version can change a figure: what computes, what draws the data, what is timed beside us.
+# Distributions whose version can change a figure: what computes, draws the data, is timed beside us.
 _DISTRIBUTIONS = ("numpy", "torch", "torchvision", "accelerate", "scikit-learn", "faiss-cpu", "usearch")
 
 
 def describe() -> dict[str, object]:
     """Describe the processor, the memory, the instruction sets and the versions in force.
 
-    Versions are read from the installed metadata, so nothing heavy is imported. What only a loaded torch knows
-    (its thread count, the accelerators it sees) is added when torch has been imported already.
+    Versions are read from the installed metadata, so nothing heavy is imported. What only a loaded torch
+    knows (its thread count, the accelerators it sees) is added when torch has been imported already.
 
     Returns:
-        A JSON-ready dictionary: ``hardware`` with ``cpu``, ``cores`` (usable by this process), ``memory_gib``,
-        ``machine``, ``isas`` (kernels usable here, slowest first), ``isa`` (the one in force), ``accelerators``
-        (``None`` while unknown); ``versions`` with ``dmth_fast``, ``python`` and the distributions installed;
-        ``system``; ``torch_threads``, only where torch is loaded.
+        A JSON-ready dictionary: ``hardware`` with ``cpu``, ``cores`` (usable by this process),
+        ``memory_gib``, ``machine``, ``isas`` (kernels usable here, slowest first), ``isa`` (the one in
+        force) and ``accelerators`` (``None`` while unknown); ``versions`` with ``dmth_fast``, ``python`` and
+        the distributions installed; ``system``; ``torch_threads``, only where torch is loaded.
 
     >>> sorted(describe()["hardware"])
     ['accelerators', 'cores', 'cpu', 'isa', 'isas', 'machine', 'memory_gib']
@@ -98,10 +99,8 @@ def _versions() -> dict[str, str]:
 
     versions = {"dmth_fast": __version__, "python": platform.python_version()}
     for name in _DISTRIBUTIONS:
-        try:
+        with suppress(PackageNotFoundError):
             versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return versions
 
 
