@@ -22,8 +22,8 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
         path: Where the file shall stand. Its folder is created where it is missing.
 
     Yields:
-        The temporary path, with the suffix of ``path`` (libraries choose the format by it). Whatever the block
-        raises, :class:`KeyboardInterrupt` included, removes it and leaves ``path`` as it was.
+        The temporary path, with the suffix of ``path`` (libraries choose the format by it). Whatever the
+        block raises, :class:`KeyboardInterrupt` included, removes it and leaves ``path`` as it was.
 
     Raises:
         IsADirectoryError: ``path`` is a folder.

@@ -1,0 +1,255 @@
+"""Codes and labels on disk: ``.npy`` and ``.safetensors``, and text for labels and names. Never pickle."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmth_fast.atomic import write_text, writing
+
+__all__ = [
+    "CodeFile",
+    "read_codes",
+    "read_label_pair",
+    "read_labels",
+    "read_names",
+    "write_arrays",
+    "write_codes",
+]
+
+Labels = NDArray[Any]
+
+
+class CodeFile(NamedTuple):
+    """Packed codes and what their file says about them."""
+
+    codes: NDArray[np.uint8]
+    """Packed codes, uint8 of shape (n, ceil(bits / 8))."""
+    bits: int
+    """Width of a code: as asked for, as stored beside the codes, or eight times their bytes."""
+    labels: Labels | None
+    """Labels stored beside the codes (``.safetensors`` only)."""
+
+
+def read_codes(path: str | os.PathLike[str], *, bits: int | None = None) -> CodeFile:
+    """Read packed codes.
+
+    Args:
+        path: A ``.npy`` file holding a uint8 array of shape (n, bytes), or a ``.safetensors`` file with such
+            a tensor named ``codes`` (and optionally ``labels`` and the metadata ``bits``).
+        bits: Width of a code; ``None`` takes the stored one, or else eight times the bytes.
+
+    Returns:
+        The codes, their width and the labels stored beside them.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        TypeError: The array is not uint8.
+        ValueError: Another suffix, a file that is no such array, another shape, ``bits`` that do not fit.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_codes(Path(folder) / "c.npy", np.array([[3, 1]], dtype=np.uint8))
+    ...     read_codes(Path(folder) / "c.npy").bits
+    16
+    """
+    path = _existing(path, (".npy", ".safetensors"), "codes")
+    labels: Labels | None = None
+    stored: int | None = None
+    if path.suffix == ".npy":
+        codes = _load_npy(path)
+    else:
+        tensors, metadata = _load_safetensors(path)
+        if "codes" not in tensors:
+            raise ValueError(f"{path} must hold a tensor named 'codes', it holds {sorted(tensors)}")
+        codes, labels = tensors["codes"], tensors.get("labels")
+        stored = _stored_bits(path, metadata)
+    shape = f"{codes.dtype} of shape {codes.shape}"
+    if codes.dtype != np.uint8:
+        hint = "; pack real values first (dmth_fast.pack)" if codes.dtype.kind in "fb" else ""
+        raise TypeError(f"{path} must hold packed codes, uint8 of shape (n, bytes), got {shape}{hint}")
+    if codes.ndim != 2 or codes.shape[1] == 0:
+        raise ValueError(f"{path} must hold packed codes, uint8 of shape (n, bytes), got {shape}")
+    if bits is not None and stored is not None and bits != stored:
+        raise ValueError(f"{path} says that its codes have {stored} bits, got --bits {bits}")
+    width = bits if bits is not None else stored
+    width = 8 * codes.shape[1] if width is None else width
+    if (width + 7) // 8 != codes.shape[1]:
+        raise ValueError(f"{width} bits need {(width + 7) // 8} bytes a code, {path} has {codes.shape[1]}")
+    return CodeFile(np.ascontiguousarray(codes), width, labels)
+
+
+def write_codes(
+    path: str | os.PathLike[str],
+    codes: NDArray[np.uint8],
+    *,
+    bits: int | None = None,
+    labels: Labels | None = None,
+) -> None:
+    """Write packed codes, whole or not at all.
+
+    Args:
+        path: ``.npy`` (the codes alone) or ``.safetensors`` (with their width, and labels where given).
+        codes: Packed codes, uint8 of shape (n, bytes).
+        bits: Width of a code, stored in ``.safetensors``; ``None`` means eight times the bytes.
+        labels: Stored beside the codes in ``.safetensors``.
+
+    Raises:
+        ValueError: Another suffix, or labels for ``.npy``, which has no room for them.
+    """
+    target = Path(path)
+    if target.suffix == ".npy" and labels is not None:
+        raise ValueError(
+            f"a .npy file holds codes alone; name {target} .safetensors to keep labels beside them"
+        )
+    arrays = {"codes": codes} if labels is None else {"codes": codes, "labels": labels}
+    write_arrays(target, arrays, metadata={"bits": str(8 * codes.shape[1] if bits is None else bits)})
+
+
+def write_arrays(
+    path: str | os.PathLike[str], arrays: dict[str, NDArray[Any]], *, metadata: dict[str, str] | None = None
+) -> None:
+    """Write named arrays to ``.npz`` or ``.safetensors``, or a single one to ``.npy``, whole or not at all.
+
+    Raises:
+        ValueError: Another suffix, or several arrays for ``.npy``.
+    """
+    target = Path(path)
+    known = (".npy", ".npz", ".safetensors") if len(arrays) == 1 else (".npz", ".safetensors")
+    check_suffix(target, known)
+    with writing(target) as temporary:
+        if target.suffix == ".npy":
+            np.save(temporary, next(iter(arrays.values())), allow_pickle=False)
+        elif target.suffix == ".npz":
+            np.savez(temporary, **arrays)
+        else:
+            from safetensors.numpy import save_file
+
+            contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+            save_file(contiguous, temporary, metadata=metadata)
+
+
+def check_suffix(path: Path, known: Sequence[str]) -> None:
+    """Refuse a file to be written whose suffix names no format we write; to be called before the work."""
+    if path.suffix not in known:
+        raise ValueError(f"{path} must end in {' or '.join(known)}, got {path.suffix or 'no suffix'!r}")
+
+
+def read_labels(path: str | os.PathLike[str]) -> Labels:
+    """Read labels.
+
+    Args:
+        path: ``.npy`` or ``.safetensors`` (tensor ``labels``): integer class ids of shape (n,) or multi-hot
+            of shape (n, C); or text, one label a line: integers, or names.
+
+    Returns:
+        The array as stored; text gives int64 of shape (n,), or strings of shape (n,) where not all are
+        integers.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A file that is no such array, or text with an empty line.
+    """
+    path = _existing(path, (".npy", ".safetensors", ".txt", ".csv"), "labels")
+    if path.suffix == ".npy":
+        return _load_npy(path)
+    if path.suffix == ".safetensors":
+        tensors, _ = _load_safetensors(path)
+        if "labels" not in tensors:
+            raise ValueError(f"{path} must hold a tensor named 'labels', it holds {sorted(tensors)}")
+        return tensors["labels"]
+    lines = read_names(path)
+    try:
+        return np.array([int(line) for line in lines], dtype=np.int64)
+    except ValueError:
+        return np.array(lines)
+
+
+def read_label_pair(
+    queries: str | os.PathLike[str], database: str | os.PathLike[str]
+) -> tuple[Labels, Labels]:
+    """Read the labels of queries and database; names are given the same class ids in both.
+
+    Raises:
+        FileNotFoundError: One of the files is missing.
+        TypeError: One file has names and the other numbers.
+        ValueError: As :func:`read_labels`.
+    """
+    first, second = read_labels(queries), read_labels(database)
+    named = first.dtype.kind in "US", second.dtype.kind in "US"
+    if named[0] != named[1]:
+        kinds = ["names" if name else "numbers" for name in named]
+        raise TypeError(
+            f"both label files must hold numbers or both names: {queries} holds {kinds[0]}, "
+            f"{database} holds {kinds[1]}"
+        )
+    if named[0]:
+        _, ids = np.unique(np.concatenate([first, second]), return_inverse=True)
+        ids = ids.reshape(-1).astype(np.int64)
+        return ids[: len(first)], ids[len(first) :]
+    return first, second
+
+
+def read_names(path: str | os.PathLike[str]) -> list[str]:
+    """Read one name a line.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: An empty line, or bytes that are not UTF-8.
+    """
+    path = _existing(path, None, "names")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be UTF-8 text, one entry a line: {error}") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            raise ValueError(f"{path} must have one entry a line, line {number} of {len(lines)} is empty")
+    return [line.strip() for line in lines]
+
+
+def write_names(path: str | os.PathLike[str], names: Sequence[str]) -> None:
+    """Write one name a line; a line break inside a name is written as a space, so that lines stay rows."""
+    write_text(path, "".join(" ".join(name.splitlines()) + "\n" for name in names))
+
+
+def _existing(path: str | os.PathLike[str], suffixes: Sequence[str] | None, what: str) -> Path:
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{what} must be a file, {path} is a folder")
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    if suffixes is not None and path.suffix not in suffixes:
+        raise ValueError(f"{what} must be a file ending in {', '.join(suffixes)}, got {path}")
+    return path
+
+
+def _load_npy(path: Path) -> NDArray[Any]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is not a readable .npy array: {' '.join(str(error).split())}") from None
+    if not isinstance(loaded, np.ndarray):
+        raise ValueError(f"{path} must hold one array, it is an archive of {sorted(loaded.files)}")
+    return loaded
+
+
+def _load_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a readable .safetensors file: {error}") from None
+
+
+def _stored_bits(path: Path, metadata: dict[str, str]) -> int | None:
+    if "bits" not in metadata:
+        return None
+    if not metadata["bits"].isdigit() or int(metadata["bits"]) == 0:
+        raise ValueError(f"{path}: metadata 'bits' must be a positive integer, got {metadata['bits']!r}")
+    return int(metadata["bits"])

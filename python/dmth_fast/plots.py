@@ -1,0 +1,216 @@
+"""Pictures of a result: precision over recall, and queries with their nearest neighbours.
+
+Drawn without a display (the Agg canvas, no pyplot state). Colours are the set of Okabe and Ito, which people
+with any common colour blindness can tell apart; no meaning is carried by colour alone.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dmth_fast.atomic import writing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["NeighbourRow", "plot_neighbours", "plot_pr_curves"]
+
+_INK, _MUTED = "#1a1a1a", "#5c5c5c"
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8a6d00")
+_DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), "-", "--")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_RIGHT, _WRONG = "#0072B2", "#D55E00"
+
+
+class NeighbourRow(NamedTuple):
+    """One query of the neighbour picture."""
+
+    query: NDArray[np.uint8]
+    """Image of the query, uint8 of shape (3, h, w)."""
+    label: str
+    """Its class, printed beside it."""
+    neighbours: Sequence[NDArray[np.uint8]]
+    """Images of its nearest neighbours, nearest first."""
+    distances: Sequence[int]
+    """Their Hamming distances."""
+    relevant: Sequence[bool]
+    """Whether each neighbour is of the query's class."""
+
+
+def plot_pr_curves(
+    curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    subtitle: str = "",
+    labels: Mapping[str, str] | None = None,
+) -> None:
+    """Draw precision over recall, one curve a method, one point a Hamming radius.
+
+    Args:
+        curves: Name to (recall, precision), each float64 of shape (radii,), mean over queries.
+        path: Where the picture goes; the suffix chooses the format (``.png``, ``.svg``, ``.pdf``).
+        title: What was compared.
+        subtitle: The protocol.
+        labels: Text of the legend by name, where it shall say more than the name.
+
+    Raises:
+        ValueError: No curve at all, or recall and precision of different lengths.
+    """
+    if not curves:
+        raise ValueError("curves must hold at least one curve, got none")
+    figure = _figure(7.2, 4.8)
+    axes = figure.add_subplot()
+    for index, (name, (recall, precision)) in enumerate(curves.items()):
+        if len(recall) != len(precision):
+            raise ValueError(
+                f"curve {name!r} must have as many recalls as precisions, "
+                f"got {len(recall)} and {len(precision)}"
+            )
+        axes.plot(
+            recall,
+            precision,
+            color=_COLOURS[index % len(_COLOURS)],
+            linestyle=_DASHES[index % len(_DASHES)],
+            marker=_MARKERS[index % len(_MARKERS)],
+            markersize=4.5,
+            markevery=_spread(recall),
+            linewidth=1.9,
+            label=name if labels is None else labels.get(name, name),
+        )
+    low = min(float(np.min(precision)) for _, precision in curves.values())
+    axes.set(xlim=(0, 1.01), ylim=(max(0.0, low - 0.04), 1.015))
+    axes.set_xlabel("recall", fontsize=12)
+    axes.set_ylabel("precision", fontsize=12)
+    axes.tick_params(labelsize=10.5)
+    axes.grid(color="#d9d9d9", linewidth=0.7)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower left", frameon=True, framealpha=0.92, edgecolor="#d9d9d9", fontsize=10)
+    _titles(figure, axes, title, subtitle)
+    _save(figure, path)
+
+
+def plot_neighbours(
+    blocks: Mapping[str, Sequence[NeighbourRow]],
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    subtitle: str = "",
+) -> None:
+    """Draw queries with their nearest neighbours, right and wrong marked by colour, frame and sign.
+
+    Args:
+        blocks: Heading to rows, for example "five drawn at random" and "the five worst"; the headings say how
+            the queries were chosen, so that nobody takes a chosen picture for a typical one.
+        path: Where the picture goes; the suffix chooses the format.
+        title: What was searched.
+        subtitle: The protocol.
+
+    Raises:
+        ValueError: No row, or a row without neighbours.
+    """
+    rows = [row for block in blocks.values() for row in block]
+    if not rows or not all(row.neighbours for row in rows):
+        raise ValueError("blocks must hold at least one query, each with at least one neighbour")
+    count = max(len(row.neighbours) for row in rows)
+    heights = [0.34 if row is None else 1.0 for heading in blocks for row in (None, *blocks[heading])]
+    cell, top, bottom = 0.86, 0.85, 0.55
+    height = cell * sum(heights) + top + bottom
+    figure = _figure(cell * (count + 1.6), height)
+    grid = figure.add_gridspec(
+        len(heights),
+        count + 2,
+        height_ratios=heights,
+        width_ratios=[1.0, 0.25, *[1.0] * count],
+        left=0.02,
+        right=0.99,
+        top=1 - top / height,
+        bottom=bottom / height,
+        hspace=0.5,
+        wspace=0.12,
+    )
+    line = 0
+    for heading, block in blocks.items():
+        text = figure.add_subplot(grid[line, :])
+        text.axis("off")
+        text.text(0, 0.15, heading, fontsize=11, color=_INK, weight="bold", va="center")
+        line += 1
+        for row in block:
+            _draw_row(figure, grid, line, row)
+            line += 1
+    figure.text(0.02, 1 - 0.26 / height, title, fontsize=13, weight="bold", color=_INK, va="center")
+    figure.text(0.02, 1 - 0.56 / height, subtitle, fontsize=9.5, color=_MUTED, va="center")
+    legend = (
+        (0.02, "query", _INK, ""),
+        (0.17, "same class", _RIGHT, "\N{CHECK MARK} "),
+        (0.37, "another class", _WRONG, "\N{BALLOT X} "),
+    )
+    for x, words, colour, sign in legend:
+        figure.text(x, 0.17 / height, f"{sign}{words}", color=colour, fontsize=10, weight="bold", va="center")
+    figure.text(
+        0.99,
+        0.17 / height,
+        "below each image: its Hamming distance to the query",
+        color=_MUTED,
+        fontsize=9,
+        ha="right",
+        va="center",
+    )
+    _save(figure, path)
+
+
+def _draw_row(figure: "Figure", grid: Any, line: int, row: NeighbourRow) -> None:
+    axes = figure.add_subplot(grid[line, 0])
+    _image(axes, row.query, _INK, "-", 2.2)
+    axes.set_xlabel(row.label, fontsize=9.5, color=_INK, weight="bold", labelpad=3)
+    for column, image in enumerate(row.neighbours):
+        right = row.relevant[column]
+        axes = figure.add_subplot(grid[line, column + 2])
+        colour = _RIGHT if right else _WRONG
+        _image(axes, image, colour, "-" if right else (0, (2.5, 1.2)), 2.4)
+        sign = "\N{CHECK MARK}" if right else "\N{BALLOT X}"
+        axes.set_xlabel(
+            f"{sign} {row.distances[column]}", fontsize=9.5, color=colour, weight="bold", labelpad=3
+        )
+
+
+def _image(axes: "Axes", image: NDArray[np.uint8], colour: str, style: Any, width: float) -> None:
+    axes.imshow(np.moveaxis(image, 0, -1), interpolation="nearest", vmin=0, vmax=255)
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(color=colour, linestyle=style, linewidth=width)
+
+
+def _figure(width: float, height: float) -> "Figure":
+    # Figure with its own Agg canvas: no pyplot, so no display, no global state, no figure left open.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _titles(figure: "Figure", axes: "Axes", title: str, subtitle: str) -> None:
+    axes.set_title(title, loc="left", fontsize=13, weight="bold", color=_INK, pad=24 if subtitle else 8)
+    if subtitle:
+        axes.text(0, 1.025, subtitle, transform=axes.transAxes, fontsize=9.5, color=_MUTED)
+    figure.set_layout_engine("tight")
+
+
+def _spread(recall: NDArray[np.float64], step: float = 0.09) -> list[int]:
+    """Points to mark: evenly along the recall, since the radii crowd at both ends."""
+    chosen: list[int] = []
+    for index, value in enumerate(recall):
+        if not chosen or value - recall[chosen[-1]] >= step:
+            chosen.append(index)
+    return chosen
+
+
+def _save(figure: "Figure", path: str | os.PathLike[str]) -> None:
+    with writing(path) as temporary:
+        figure.savefig(temporary)

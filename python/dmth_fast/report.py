@@ -1,0 +1,134 @@
+"""Results as tables: rich for a terminal, Markdown for a document, one set of rows for both.
+
+A result is a plain dictionary, the one written as ``result.json``. Its ``rows`` are dictionaries with
+``name`` and any of the columns of :data:`COLUMNS`; what a row lacks is printed as a dash, never as a zero.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["COLUMNS", "Column", "markdown", "table", "used_columns"]
+
+Row = Mapping[str, Any]
+
+MISSING = "-"
+
+
+class Column(NamedTuple):
+    """One column: where its value stands in a row, its heading, and how it is printed."""
+
+    key: str
+    heading: str
+    show: Callable[[Any], str]
+    higher_is_better: bool = False
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _thousandths(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _count(value: float) -> str:
+    """Print a count so that three digits are seen: 912, 45.6 k, 1.23 M."""
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}" if value < 999.5 * size else f"{value / size:.0f}{unit}"
+    return f"{value:.0f}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f} s" if value < 100 else f"{value:.0f} s"
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("accuracy", "accuracy", _percent, higher_is_better=True),
+    Column("map", "mAP", _thousandths, higher_is_better=True),
+    Column("bits", "bits", str),
+    Column("parameters", "parameters", _count),
+    Column("images_per_second", "images/s", _count),
+    Column("seconds", "training", _seconds),
+)
+"""The columns a table of methods may have, in order."""
+
+
+def used_columns(rows: Sequence[Row]) -> list[Column]:
+    """Choose the columns of which at least one row has a value."""
+    return [column for column in COLUMNS if any(row.get(column.key) is not None for row in rows)]
+
+
+def table(
+    rows: Sequence[Row], *, title: str, caption: str | None = None, columns: Sequence[Column] = ()
+) -> "Table":
+    """Lay out rows for a terminal.
+
+    Args:
+        rows: Dictionaries with ``name``, any column's value, and optionally ``note`` and ``section`` (a true
+            ``section`` draws a line below the row).
+        title: Says what was measured; the protocol belongs here or in ``caption``.
+        caption: Stands below, for hardware and protocol.
+        columns: Which columns; none means those in use.
+
+    Returns:
+        The table; print it with ``rich.console.Console``.
+
+    >>> grid = table([{"name": "student", "map": 0.91}], title="digits")
+    >>> [str(column.header) for column in grid.columns]
+    ['method', 'mAP']
+    """
+    from rich import box
+    from rich.table import Table
+
+    columns = columns or used_columns(rows)
+    best = {column.key: _best(rows, column) for column in columns}
+    grid = Table(
+        title=title, caption=caption, box=box.SIMPLE_HEAVY, title_justify="left", caption_justify="left"
+    )
+    grid.add_column("method", no_wrap=True)
+    for column in columns:
+        grid.add_column(column.heading, justify="right", no_wrap=True)
+    notes = any(row.get("note") for row in rows)
+    if notes:
+        grid.add_column("", style="dim")
+    for row in rows:
+        cells = [str(row["name"])]
+        for column in columns:
+            text = _cell(row, column)
+            cells.append(f"[bold]{text}[/bold]" if text != MISSING and text == best[column.key] else text)
+        if notes:
+            cells.append(str(row.get("note") or ""))
+        grid.add_row(*cells, end_section=bool(row.get("section")))
+    return grid
+
+
+def markdown(rows: Sequence[Row], *, columns: Sequence[Column] = ()) -> str:
+    """Lay out the same rows as a Markdown table, for a README or an issue.
+
+    >>> print(markdown([{"name": "student", "map": 0.91, "parameters": 270_896}]))
+    | method | mAP | parameters |
+    |---|---:|---:|
+    | student | 0.910 | 271 k |
+    """
+    columns = columns or used_columns(rows)
+    lines = ["| " + " | ".join(["method", *(column.heading for column in columns)]) + " |"]
+    lines.append("|---|" + "---:|" * len(columns))
+    for row in rows:
+        cells = [str(row["name"]).replace("|", "\\|"), *(_cell(row, column) for column in columns)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(row: Row, column: Column) -> str:
+    value = row.get(column.key)
+    return MISSING if value is None else column.show(value)
+
+
+def _best(rows: Sequence[Row], column: Column) -> str | None:
+    """The printed form of the best value, so that values that print alike are marked alike."""
+    values = [row[column.key] for row in rows if row.get(column.key) is not None and not row.get("baseline")]
+    return column.show(max(values)) if column.higher_is_better and values else None
