@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["COLUMNS", "Column", "markdown", "table", "used_columns"]
+__all__ = ["COLUMNS", "Column", "bench_table", "markdown", "measured_table", "table", "used_columns"]
 
 Row = Mapping[str, Any]
 
@@ -132,3 +132,64 @@ def _best(rows: Sequence[Row], column: Column) -> str | None:
     """The printed form of the best value, so that values that print alike are marked alike."""
     values = [row[column.key] for row in rows if row.get(column.key) is not None and not row.get("baseline")]
     return column.show(max(values)) if column.higher_is_better and values else None
+
+
+def bench_table(result: Mapping[str, Any]) -> "Table":
+    """Lay out a search benchmark: our time, and each rival's with how many times longer it took.
+
+    Args:
+        result: What ``dmth_fast.bench.run`` returns, possibly read from its JSON.
+    """
+    from rich import box
+    from rich.table import Table
+
+    from dmth_fast import environment
+
+    rows = result["rows"]
+    rivals = list(dict.fromkeys(name for row in rows for name in row["ratios"]))
+    absent = {name: reason for row in rows for name, reason in row["absent"].items()}
+    caption = [environment.summary(result["environment"])]
+    caption.append("ms for all queries of a call (times as long as dmth_fast): medians of alternating rounds")
+    caption += [f"{name}: {reason}" for name, reason in absent.items()]
+    if "numpy" in rivals:
+        caption.append("numpy uses one thread, whatever --threads says")
+    grid = Table(
+        title="Exact Hamming search, equal answers asserted",
+        caption="\n".join(caption),
+        box=box.SIMPLE_HEAVY,
+        title_justify="left",
+        caption_justify="left",
+    )
+    for heading in ("codes", "bits", "k", "queries", "threads", "dmth_fast", *rivals):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        cells = [f"{row[key]:,}" for key in ("n", "bits", "k", "queries", "threads")]
+        cells.append(f"{row['milliseconds']['dmth_fast']:.3g} ms")
+        for name in rivals:
+            if name in row["ratios"]:
+                cells.append(f"{row['milliseconds'][name]:.3g} ms ({row['ratios'][name][1]:.1f}x)")
+            else:
+                cells.append(MISSING)
+        grid.add_row(*cells)
+    return grid
+
+
+def measured_table(figures: Mapping[str, float], *, title: str, caption: str) -> "Table":
+    """Lay out the figures of one evaluation, one a line.
+
+    Args:
+        figures: Name to value, in order.
+        title: What was evaluated.
+        caption: The definition in force: ties, normalizer, empty queries.
+    """
+    from rich import box
+    from rich.table import Table
+
+    grid = Table(
+        title=title, caption=caption, box=box.SIMPLE_HEAVY, title_justify="left", caption_justify="left"
+    )
+    grid.add_column("metric", no_wrap=True)
+    grid.add_column("value", justify="right", no_wrap=True)
+    for name, value in figures.items():
+        grid.add_row(name, f"{value:.4f}")
+    return grid

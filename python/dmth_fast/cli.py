@@ -1,0 +1,351 @@
+"""The ``dmth-fast`` command: from images to codes, search and measured results.
+
+Exit codes: 0 done; 1 the run failed; 2 wrong usage or bad input; 130 interrupted. An error is one line on
+stderr that says what was expected and what came; ``--debug`` shows where it arose. Results go to stdout,
+remarks and progress to stderr. Heavy imports stand inside the commands, so that ``--help`` answers at once.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from dmth_fast import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["app", "main"]
+
+_BAD_INPUT = (
+    TypeError,
+    ValueError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+
+app = typer.Typer(
+    name="dmth-fast",
+    help="Image retrieval by learned binary codes: distil, pack, search, measure.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Ties(str, Enum):
+    """How equal distances count in average precision."""
+
+    expected = "expected"
+    stable = "stable"
+    optimistic = "optimistic"
+    pessimistic = "pessimistic"
+
+
+class Normalizer(str, Enum):
+    """What average precision is divided by."""
+
+    relevant = "relevant"
+    min = "min"
+    retrieved = "retrieved"
+
+
+class Empty(str, Enum):
+    """What a query with nothing relevant counts."""
+
+    zero = "zero"
+    skip = "skip"
+    error = "error"
+
+
+Threads = Annotated[
+    int | None, typer.Option("--threads", "-t", help="Threads to use.", show_default="all cores")
+]
+Bits = Annotated[
+    int | None,
+    typer.Option(help="Width of a code; padding bits are then checked.", show_default="8 x bytes"),
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"dmth-fast {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")] = False,
+) -> None:
+    """Image retrieval by learned binary codes: distil, pack, search, measure."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of split, weights and batches.")] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Train seconds only; the figures mean little.")
+    ] = False,
+) -> None:
+    """Train three teachers, fuse and distil them on scikit-learn's digits: under a minute, no download."""
+    from dmth_fast import demo as demonstration
+
+    demonstration.run(out, seed=seed, quick=quick, console=_console())
+
+
+@app.command()
+def train(
+    source: Annotated[
+        Path | None, typer.Argument(help="Training images: a folder or zip, one sub-folder a class.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings as a TOML file.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override one setting, a.b=value."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for student, settings and results.")
+    ] = Path("runs/train"),
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in --out.")] = False,
+) -> None:
+    """Train teachers and a student from a configuration; write student, settings and measured result."""
+    raise NotImplementedError
+
+
+@app.command()
+def encode(
+    model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="Folder of a saved student.")],
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A folder, a zip, or one image.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Packed codes: .npy, or .safetensors (keeps bits and labels).")
+    ] = Path("codes.npy"),
+    names: Annotated[
+        Path | None, typer.Option(help="Also write the image names, one a line, in the order of the codes.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Also write the class of each image (its folder), one a line.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 256,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at an unreadable image, do not skip it.")
+    ] = False,
+) -> None:
+    """Turn images into packed binary codes."""
+    raise NotImplementedError
+
+
+@app.command()
+def search(
+    database: Annotated[Path, typer.Argument(metavar="DATABASE", help="Packed codes, .npy or .safetensors.")],
+    queries: Annotated[Path, typer.Argument(metavar="QUERIES", help="Packed codes, .npy or .safetensors.")],
+    k: Annotated[int | None, typer.Option("-k", help="Neighbours a query.", show_default="10")] = None,
+    radius: Annotated[
+        int | None, typer.Option("--radius", "-r", help="All within this Hamming distance instead.")
+    ] = None,
+    bits: Bits = None,
+    threads: Threads = None,
+    names: Annotated[Path | None, typer.Option(help="Names of the database rows, one a line.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option("--out", "-o", help="Write all results: .npz, .safetensors, or - for text on stdout."),
+    ] = None,
+) -> None:
+    """Find the nearest codes by Hamming distance, exactly."""
+    from dmth_fast import lookup
+
+    if k is not None and radius is not None:
+        raise ValueError(
+            "-k and --radius exclude each other: -k finds the nearest, --radius all within a distance"
+        )
+    lookup.run(
+        database,
+        queries,
+        k=10 if k is None else k,
+        radius=radius,
+        bits=bits,
+        threads=threads,
+        names=names,
+        out=out,
+        console=_console(),
+    )
+
+
+@app.command()
+def evaluate(
+    query_codes: Annotated[Path, typer.Argument(metavar="QUERY_CODES", help="Packed codes of the queries.")],
+    query_labels: Annotated[Path, typer.Argument(metavar="QUERY_LABELS", help="Their labels: .npy or .txt.")],
+    database_codes: Annotated[
+        Path, typer.Argument(metavar="DATABASE_CODES", help="Packed codes of the database.")
+    ],
+    database_labels: Annotated[Path, typer.Argument(metavar="DATABASE_LABELS", help="Their labels.")],
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", help="Count the first so many only.", show_default="all")
+    ] = None,
+    bits: Bits = None,
+    ties: Annotated[Ties, typer.Option(help="How equal distances count.")] = Ties.expected,
+    normalizer: Annotated[Normalizer, typer.Option(help="What AP is divided by.")] = Normalizer.relevant,
+    empty: Annotated[Empty, typer.Option(help="What a query with nothing relevant counts.")] = Empty.zero,
+    threads: Threads = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Also draw precision over recall here.")] = None,
+) -> None:
+    """Measure retrieval: mAP with ties accounted for, precision and recall."""
+    from dmth_fast import measured
+
+    measured.run(
+        (query_codes, query_labels),
+        (database_codes, database_labels),
+        top_k=top_k,
+        bits=bits,
+        ties=ties.value,
+        normalizer=normalizer.value,
+        empty=empty.value,
+        threads=threads,
+        json=json,
+        plot=plot,
+        console=_console(),
+    )
+
+
+@app.command()
+def bench(
+    n: Annotated[int, typer.Option("--n", "-n", help="Codes in the database.")] = 1_000_000,
+    bits: Annotated[
+        list[int] | None,
+        typer.Option("--bits", "-b", help="Width of a code; may be repeated.", show_default="64, 128"),
+    ] = None,
+    queries: Annotated[
+        list[int] | None,
+        typer.Option("--queries", "-q", help="Queries a call; may be repeated.", show_default="1, 100"),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="Neighbours a query.")] = 10,
+    threads: Annotated[
+        int | None, typer.Option("--threads", "-t", help="Threads, for all.", show_default="all cores")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Turns that each takes.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random codes.")] = 0,
+    json: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
+) -> None:
+    """Time search on this machine beside FAISS and NumPy; equal answers are asserted first."""
+    from dmth_fast import bench as benchmark
+    from dmth_fast import codefiles, environment, report
+    from dmth_fast.atomic import write_json
+
+    if json is not None:
+        codefiles.check_suffix(json, (".json",))
+    settings = [
+        benchmark.Setting(
+            n=n,
+            bits=width,
+            k=k,
+            queries=count,
+            threads=environment.usable_cores() if threads is None else threads,
+            rounds=rounds,
+            seed=seed,
+        )
+        for width in bits or (64, 128)
+        for count in queries or (1, 100)
+    ]
+    with _console(stderr=True).status("measuring"):
+        result = benchmark.run(settings)
+    _console().print(report.bench_table(result))
+    if json is not None:
+        write_json(json, result)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit.
+
+    Args:
+        arguments: Words after the program's name; ``None`` takes those of the process.
+
+    Raises:
+        SystemExit: Always, with the exit code that the module describes.
+    """
+    debug, words = _take_debug(list(sys.argv[1:] if arguments is None else arguments))
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        command = typer.main.get_command(app)
+        status = command.main(args=words or ["--help"], prog_name="dmth-fast", standalone_mode=False)
+        sys.stdout.flush()
+        code = status if isinstance(status, int) else 0
+        if code == 130:
+            raise KeyboardInterrupt
+        if not words:
+            code = 2
+    except (KeyboardInterrupt, typer.Abort):
+        code = _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output has left (`| head`); there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:
+        if debug:
+            raise
+        code = _report(error, words)
+    sys.exit(code)
+
+
+def _take_debug(words: list[str]) -> tuple[bool, list[str]]:
+    """Accept --debug at any place before a bare ``--``, since it is added to a command that failed."""
+    end = words.index("--") if "--" in words else len(words)
+    kept = [word for word in words[:end] if word != "--debug"]
+    return len(kept) < end, kept + words[end:]
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    # As Ctrl-C: unwinding lets every half-written temporary file be removed.
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _report(error: Exception, words: list[str]) -> int:
+    """Say in one line what went wrong; return the exit code."""
+    # The parser's exceptions have no public base that all versions of typer share: known by what they can do.
+    usage = getattr(error, "format_message", None)
+    if usage is not None:
+        context = getattr(error, "ctx", None)
+        path = "dmth-fast" if context is None else context.command_path
+        came = _given(getattr(getattr(error, "param", None), "opts", ()), words)
+        return _fail(f"{usage().rstrip('.')}{came} (see {path} --help)", 2, path)
+    text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        text = f"{error.strerror}: {error.filename}"
+    if isinstance(error, _BAD_INPUT):
+        return _fail(text, 2)
+    return _fail(f"failed: {type(error).__name__}: {text} (--debug shows where)", 1)
+
+
+def _given(options: Sequence[str], words: list[str]) -> str:
+    """What was given for an option, since the parser's messages say only what was expected."""
+    for index, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in options:
+            return f", got {value if equals else ' '.join(words[index + 1 : index + 2])!r}"
+    return ""
+
+
+def _fail(message: str, code: int, program: str = "dmth-fast") -> int:
+    print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _console(stderr: bool = False) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+if __name__ == "__main__":
+    main()
