@@ -1,0 +1,264 @@
+// Module dmth_fast._core: the native verbs on NumPy arrays.
+//
+// Only python/dmth_fast/retrieval/native.py imports it. Arrays are taken as they are (`noconvert`): another
+// dtype is a TypeError, never a copy. The lock of the interpreter is released while the engine works; the
+// calling thread asks for signals now and then, so that Ctrl-C ends a long search.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include "../codes.h"
+#include "../retrieval.h"
+
+namespace py = pybind11;
+
+namespace dmth_fast {
+namespace {
+
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+
+template <class T>
+Array<T> empty(std::int64_t rows, std::int64_t columns) {
+    return Array<T>({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(columns)});
+}
+
+template <class T>
+Array<T> zeros(std::int64_t rows, std::int64_t columns) {
+    Array<T> array = empty<T>(rows, columns);
+    std::fill_n(array.mutable_data(), array.size(), T{});
+    return array;
+}
+
+// Hands memory that the engine allocated to an array, without a copy.
+template <class T>
+Array<T> adopt(std::unique_ptr<T[]> data, std::int64_t size) {
+    if (!data) return Array<T>(0);
+    T* address = data.get();
+    py::capsule owner(address, [](void* p) { delete[] static_cast<T*>(p); });
+    data.release();
+    return Array<T>(static_cast<py::ssize_t>(size), address, owner);
+}
+
+Codes view(const Array<std::uint8_t>& codes, const char* name) {
+    if (codes.ndim() != 2) throw std::invalid_argument(std::string(name) + " must have two dimensions");
+    return {codes.data(), codes.shape(0), codes.shape(1)};
+}
+
+struct Pair {
+    Codes codes;
+    Codes queries;
+};
+
+Pair views(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries) {
+    const Pair pair{view(codes, "codes"), view(queries, "queries")};
+    if (pair.codes.bytes != pair.queries.bytes) {
+        throw std::invalid_argument("codes have " + std::to_string(pair.codes.bytes) +
+                                    " bytes a row, queries " + std::to_string(pair.queries.bytes));
+    }
+    if (pair.codes.bytes < 1 || pair.codes.bytes > kMaxBytes) {
+        throw std::invalid_argument("codes must have 1 to " + std::to_string(kMaxBytes) +
+                                    " bytes a row, got " + std::to_string(pair.codes.bytes));
+    }
+    return pair;
+}
+
+Labels labels_of(const py::array& labels, std::int64_t rows, const char* name) {
+    if (labels.ndim() < 1 || labels.shape(0) != rows) {
+        throw std::invalid_argument(std::string(name) + " must have one entry for each of " +
+                                    std::to_string(rows) + " rows");
+    }
+    if (labels.ndim() == 1 && Array<std::int64_t>::check_(labels)) {
+        return {static_cast<const std::int64_t*>(labels.data()), nullptr, 0};
+    }
+    if (labels.ndim() == 2 && Array<std::uint64_t>::check_(labels)) {
+        return {nullptr, static_cast<const std::uint64_t*>(labels.data()), labels.shape(1)};
+    }
+    throw py::type_error(std::string(name) + " must be (n,) int64 or (n, words) uint64");
+}
+
+struct LabelPair {
+    Labels codes;
+    Labels queries;
+};
+
+LabelPair label_views(const py::array& code_labels, const py::array& query_labels, const Pair& pair) {
+    const LabelPair labels{labels_of(code_labels, pair.codes.rows, "database_labels"),
+                           labels_of(query_labels, pair.queries.rows, "query_labels")};
+    if (code_labels.ndim() != query_labels.ndim() || labels.codes.words != labels.queries.words) {
+        throw std::invalid_argument("database_labels and query_labels must be of the same kind and width");
+    }
+    return labels;
+}
+
+bool interrupted() {
+    const py::gil_scoped_acquire lock;
+    return PyErr_CheckSignals() != 0;
+}
+
+// Runs a verb without the interpreter's lock; a signal handler's exception (KeyboardInterrupt) is passed on.
+template <class Verb>
+auto run(const std::string& isa, int threads, const Verb& verb) {
+    const cpu::Kernels* kernels = cpu::kernels_of(isa);
+    if (kernels == nullptr) throw std::invalid_argument("unknown or unsupported isa '" + isa + "'");
+    if (threads < 1)
+        throw std::invalid_argument("threads must be at least 1, got " + std::to_string(threads));
+    bool stopped = false;
+    const cpu::Call call{kernels, threads, [&stopped] {
+                             if (!stopped) stopped = interrupted();
+                             return stopped;
+                         }};
+    const auto body = [&] {
+        const py::gil_scoped_release unlock;
+        return verb(call);
+    };
+    if constexpr (std::is_void_v<decltype(verb(call))>) {
+        body();
+        if (stopped) throw py::error_already_set();
+    } else {
+        auto result = body();
+        if (stopped) throw py::error_already_set();
+        return result;
+    }
+}
+
+Array<std::uint8_t> pack(const py::array& values, double threshold, int threads, const std::string& isa) {
+    if (values.ndim() != 2) throw std::invalid_argument("values must have two dimensions");
+    Scalar type{};
+    if (Array<float>::check_(values)) {
+        type = Scalar::kFloat;
+    } else if (Array<double>::check_(values)) {
+        type = Scalar::kDouble;
+    } else if (Array<bool>::check_(values)) {
+        type = Scalar::kBool;
+    } else if (values.dtype().is(py::dtype("float16")) && (values.flags() & py::array::c_style) != 0) {
+        type = Scalar::kHalf;
+    } else {
+        throw py::type_error("values must be C-contiguous float16, float32, float64 or bool");
+    }
+    const std::int64_t rows = values.shape(0);
+    const std::int64_t bits = values.shape(1);
+    if (bits < 1 || bits > kMaxBits) throw std::invalid_argument("values must have 1 to 4096 columns");
+    Array<std::uint8_t> out = empty<std::uint8_t>(rows, (bits + 7) / 8);
+    std::uint8_t* bytes = out.mutable_data();
+    const std::int64_t nan = run(isa, threads, [&](const cpu::Call& call) {
+        return cpu::pack(values.data(), type, rows, bits, threshold, bytes, call);
+    });
+    if (nan >= 0) {
+        throw std::invalid_argument("values must not contain NaN, got NaN at row " +
+                                    std::to_string(nan / bits) + ", column " + std::to_string(nan % bits));
+    }
+    return out;
+}
+
+Array<std::int32_t> hamming_distances(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries,
+                                      int threads, const std::string& isa) {
+    const Pair pair = views(codes, queries);
+    Array<std::int32_t> out = empty<std::int32_t>(pair.queries.rows, pair.codes.rows);
+    std::int32_t* data = out.mutable_data();
+    run(isa, threads,
+        [&](const cpu::Call& call) { cpu::hamming_distances(pair.codes, pair.queries, data, call); });
+    return out;
+}
+
+py::tuple search(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries, std::int64_t k,
+                 int threads, const std::string& isa) {
+    const Pair pair = views(codes, queries);
+    if (k < 1) throw std::invalid_argument("k must be at least 1, got " + std::to_string(k));
+    const std::int64_t columns = std::min(k, pair.codes.rows);
+    Array<std::int32_t> distances = empty<std::int32_t>(pair.queries.rows, columns);
+    Array<std::int64_t> ids = empty<std::int64_t>(pair.queries.rows, columns);
+    std::int32_t* distance_data = distances.mutable_data();
+    std::int64_t* id_data = ids.mutable_data();
+    if (columns > 0 && pair.queries.rows > 0) {
+        run(isa, threads, [&](const cpu::Call& call) {
+            cpu::search(pair.codes, pair.queries, columns, distance_data, id_data, call);
+        });
+    }
+    return py::make_tuple(distances, ids);
+}
+
+py::tuple range_search(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries,
+                       std::int64_t radius, int threads, const std::string& isa) {
+    const Pair pair = views(codes, queries);
+    if (radius < 0) throw std::invalid_argument("radius must be at least 0, got " + std::to_string(radius));
+    const auto bound = static_cast<std::int32_t>(std::min(radius, pair.codes.bytes * 8));
+    RangeResult result = run(isa, threads, [&](const cpu::Call& call) {
+        return cpu::range_search(pair.codes, pair.queries, bound, call);
+    });
+    const std::int64_t total = result.offsets.back();
+    Array<std::int64_t> offsets(static_cast<py::ssize_t>(result.offsets.size()), result.offsets.data());
+    return py::make_tuple(offsets, adopt(std::move(result.distances), total),
+                          adopt(std::move(result.ids), total));
+}
+
+Array<std::int64_t> range_count(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries,
+                                std::int64_t radius, int threads, const std::string& isa) {
+    const Pair pair = views(codes, queries);
+    if (radius < 0) throw std::invalid_argument("radius must be at least 0, got " + std::to_string(radius));
+    const auto bound = static_cast<std::int32_t>(std::min(radius, pair.codes.bytes * 8));
+    Array<std::int64_t> counts(static_cast<py::ssize_t>(pair.queries.rows));
+    std::int64_t* data = counts.mutable_data();
+    run(isa, threads,
+        [&](const cpu::Call& call) { cpu::range_count(pair.codes, pair.queries, bound, data, call); });
+    return counts;
+}
+
+py::tuple histograms(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries,
+                     const py::array& database_labels, const py::array& query_labels, std::int64_t bits,
+                     int threads, const std::string& isa) {
+    const Pair pair = views(codes, queries);
+    if ((bits + 7) / 8 != pair.codes.bytes) {
+        throw std::invalid_argument("bits must need " + std::to_string(pair.codes.bytes) + " bytes, got " +
+                                    std::to_string(bits));
+    }
+    const LabelPair labels = label_views(database_labels, query_labels, pair);
+    Array<std::int64_t> all = zeros<std::int64_t>(pair.queries.rows, bits + 1);
+    Array<std::int64_t> relevant = zeros<std::int64_t>(pair.queries.rows, bits + 1);
+    std::int64_t* all_data = all.mutable_data();
+    std::int64_t* relevant_data = relevant.mutable_data();
+    run(isa, threads, [&](const cpu::Call& call) {
+        cpu::histograms(pair.codes, pair.queries, labels.codes, labels.queries, bits, all_data, relevant_data,
+                        call);
+    });
+    return py::make_tuple(all, relevant);
+}
+
+py::tuple relevant_ranks(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries,
+                         const py::array& database_labels, const py::array& query_labels, int threads,
+                         const std::string& isa) {
+    const Pair pair = views(codes, queries);
+    const LabelPair labels = label_views(database_labels, query_labels, pair);
+    RankResult result = run(isa, threads, [&](const cpu::Call& call) {
+        return cpu::relevant_ranks(pair.codes, pair.queries, labels.codes, labels.queries, call);
+    });
+    Array<std::int64_t> offsets(static_cast<py::ssize_t>(result.offsets.size()), result.offsets.data());
+    return py::make_tuple(offsets, adopt(std::move(result.ranks), result.offsets.back()));
+}
+
+}  // namespace
+}  // namespace dmth_fast
+
+PYBIND11_MODULE(_core, m) {
+    using namespace dmth_fast;
+    m.doc() = "Native retrieval verbs on packed binary codes; see dmth_fast.retrieval.native.";
+    m.attr("__version__") = DMTH_FAST_VERSION;
+    m.def("isas", &cpu::available_isas);
+    const auto codes = py::arg("codes").noconvert();
+    const auto queries = py::arg("queries").noconvert();
+    const py::arg threads("threads");
+    const py::arg isa("isa");
+    m.def("pack", &pack, py::arg("values"), py::arg("threshold"), threads, isa);
+    m.def("hamming_distances", &hamming_distances, codes, queries, threads, isa);
+    m.def("search", &search, codes, queries, py::arg("k"), threads, isa);
+    m.def("range_search", &range_search, codes, queries, py::arg("radius"), threads, isa);
+    m.def("range_count", &range_count, codes, queries, py::arg("radius"), threads, isa);
+    m.def("histograms", &histograms, codes, queries, py::arg("database_labels"), py::arg("query_labels"),
+          py::arg("bits"), threads, isa);
+    m.def("relevant_ranks", &relevant_ranks, codes, queries, py::arg("database_labels"),
+          py::arg("query_labels"), threads, isa);
+}

@@ -1,0 +1,47 @@
+// The table of kernels that each instruction set fills, and how the rest of the engine reaches them.
+//
+// Contract. A kernel touches memory that its arguments describe and nothing else; it allocates nothing,
+// throws nothing and uses no standard-library templates, because its translation unit is compiled for an
+// instruction set that the machine may lack and an out-of-line copy of a shared template could be linked
+// elsewhere. A block is up to kBlockRows consecutive rows; its answer is a bit mask, bit i % 64 of word i /
+// 64 for row i.
+#pragma once
+
+#include <cstdint>
+
+namespace dmth_fast::cpu {
+
+inline constexpr std::int64_t kBlockRows = 512;
+inline constexpr std::int64_t kBlockWords = kBlockRows / 64;
+
+struct Kernels {
+    const char* name;
+
+    // out[i] = distance of row i to the query.
+    void (*distances)(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes, const std::uint8_t* query,
+                      std::int32_t* out);
+
+    // out[i] = distance of row index[i] to the query.
+    void (*distances_at)(const std::uint8_t* rows, std::int64_t bytes, const std::uint32_t* index,
+                         std::int64_t n, const std::uint8_t* query, std::int32_t* out);
+
+    // Rows of one block with distance <= bound; true if there is any. Words beyond n are zero.
+    bool (*rows_within)(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes,
+                        const std::uint8_t* query, std::int32_t bound, std::uint64_t* mask);
+
+    // One row of `bits` values to its code; the column of the first NaN, or -1.
+    std::int64_t (*pack_half)(const std::uint16_t* values, std::int64_t bits, double threshold,
+                              std::uint8_t* out);
+    std::int64_t (*pack_float)(const float* values, std::int64_t bits, double threshold, std::uint8_t* out);
+    std::int64_t (*pack_double)(const double* values, std::int64_t bits, double threshold, std::uint8_t* out);
+    std::int64_t (*pack_bool)(const std::uint8_t* values, std::int64_t bits, double threshold,
+                              std::uint8_t* out);
+};
+
+// One per translation unit; null where the unit was compiled for another architecture.
+const Kernels* portable_kernels();
+const Kernels* avx2_kernels();
+const Kernels* avx512_kernels();
+const Kernels* neon_kernels();
+
+}  // namespace dmth_fast::cpu

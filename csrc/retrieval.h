@@ -1,0 +1,83 @@
+// The native retrieval verbs. Python owns and has checked every array; a back end only reads codes and writes
+// results.
+//
+// Contract. Results are ordered by (distance, row), a total order that depends neither on the instruction set
+// nor on the number of threads nor on how the work was cut. Distances are int32, rows int64. `k` is at least
+// 1 and at most the number of rows; a radius is inclusive. A verb returns early, with unspecified output,
+// once `Call::interrupted` has answered true.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "codes.h"
+
+namespace dmth_fast {
+
+// Ground truth of a set of rows: one class id a row, or `words` 64-bit words of a multi-hot mask a row. Two
+// rows are relevant to each other when their ids are equal or their masks share a bit.
+struct Labels {
+    const std::int64_t* classes;
+    const std::uint64_t* masks;
+    std::int64_t words;
+};
+
+struct RangeResult {
+    std::vector<std::int64_t> offsets;
+    std::unique_ptr<std::int32_t[]> distances;
+    std::unique_ptr<std::int64_t[]> ids;
+};
+
+struct RankResult {
+    std::vector<std::int64_t> offsets;
+    std::unique_ptr<std::int64_t[]> ranks;
+};
+
+// The element types that `pack` reads. kHalf is IEEE binary16, kBool one byte of 0 or 1.
+enum class Scalar { kHalf, kFloat, kDouble, kBool };
+
+namespace cpu {
+
+struct Kernels;
+
+// What every verb takes beside its data. `interrupted` is asked from the calling thread alone, between tiles.
+struct Call {
+    const Kernels* kernels;
+    int threads;
+    std::function<bool()> interrupted;
+};
+
+// Instruction sets that this machine can run, slowest first, and the table of one of them (null: unknown
+// here).
+std::vector<std::string> available_isas();
+const Kernels* kernels_of(const std::string& isa);
+
+// bit = value > threshold, compared exactly (in double). Returns the flat index of the first NaN, or -1.
+std::int64_t pack(const void* values, Scalar type, std::int64_t rows, std::int64_t bits, double threshold,
+                  std::uint8_t* out, const Call& call);
+
+// out: (queries, rows).
+void hamming_distances(Codes codes, Codes queries, std::int32_t* out, const Call& call);
+
+// distances, ids: (queries, k), 1 <= k <= rows.
+void search(Codes codes, Codes queries, std::int64_t k, std::int32_t* distances, std::int64_t* ids,
+            const Call& call);
+
+RangeResult range_search(Codes codes, Codes queries, std::int32_t radius, const Call& call);
+
+// counts: (queries,) number of rows within the radius.
+void range_count(Codes codes, Codes queries, std::int32_t radius, std::int64_t* counts, const Call& call);
+
+// all, relevant: (queries, bits + 1), zeroed by the caller; rows and relevant rows at each distance.
+void histograms(Codes codes, Codes queries, Labels code_labels, Labels query_labels, std::int64_t bits,
+                std::int64_t* all, std::int64_t* relevant, const Call& call);
+
+// 1-based ascending ranks of the relevant rows of each query in the (distance, row) order.
+RankResult relevant_ranks(Codes codes, Codes queries, Labels code_labels, Labels query_labels,
+                          const Call& call);
+
+}  // namespace cpu
+}  // namespace dmth_fast

@@ -1,0 +1,38 @@
+import numpy as np
+import numpy.typing as npt
+
+__version__: str
+
+def isas() -> list[str]: ...
+def pack(
+    values: npt.NDArray[np.generic], threshold: float, threads: int, isa: str
+) -> npt.NDArray[np.uint8]: ...
+def hamming_distances(
+    codes: npt.NDArray[np.uint8], queries: npt.NDArray[np.uint8], threads: int, isa: str
+) -> npt.NDArray[np.int32]: ...
+def search(
+    codes: npt.NDArray[np.uint8], queries: npt.NDArray[np.uint8], k: int, threads: int, isa: str
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]: ...
+def range_search(
+    codes: npt.NDArray[np.uint8], queries: npt.NDArray[np.uint8], radius: int, threads: int, isa: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]: ...
+def range_count(
+    codes: npt.NDArray[np.uint8], queries: npt.NDArray[np.uint8], radius: int, threads: int, isa: str
+) -> npt.NDArray[np.int64]: ...
+def histograms(
+    codes: npt.NDArray[np.uint8],
+    queries: npt.NDArray[np.uint8],
+    database_labels: npt.NDArray[np.generic],
+    query_labels: npt.NDArray[np.generic],
+    bits: int,
+    threads: int,
+    isa: str,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]: ...
+def relevant_ranks(
+    codes: npt.NDArray[np.uint8],
+    queries: npt.NDArray[np.uint8],
+    database_labels: npt.NDArray[np.generic],
+    query_labels: npt.NDArray[np.generic],
+    threads: int,
+    isa: str,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]: ...

@@ -1,0 +1,305 @@
+"""The only door to the native engine.
+
+Arguments are NumPy arrays that the caller has checked: C-contiguous, native byte order, codes ``uint8`` of
+shape ``(n, ceil(bits / 8))`` with zero padding bits. Results come in the order (distance, id), the same for
+every instruction set and number of threads.
+
+Every verb takes ``threads`` (``None``: all cores that this process may use) and ``isa`` (``None``: the one in
+force, see :func:`isa`).
+"""
+
+import os
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from dmth_fast import _core
+
+Codes: TypeAlias = npt.NDArray[np.uint8]
+Distances: TypeAlias = npt.NDArray[np.int32]
+Ids: TypeAlias = npt.NDArray[np.int64]
+Labels: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.uint64]
+
+__all__ = [
+    "hamming_distances",
+    "histograms",
+    "isa",
+    "isas",
+    "pack",
+    "range_count",
+    "range_search",
+    "relevant_ranks",
+    "search",
+    "thread_count",
+]
+
+_ISA_VARIABLE = "DMTH_FAST_ISA"
+
+
+def isas() -> tuple[str, ...]:
+    """Instruction sets that this machine can run.
+
+    Returns:
+        Their names, slowest first.
+
+    Example:
+        >>> isas()[0]
+        'portable'
+    """
+    return tuple(_core.isas())
+
+
+def isa() -> str:
+    """The instruction set in force: the environment's ``DMTH_FAST_ISA``, or the best of this machine.
+
+    Returns:
+        Its name, one of :func:`isas`.
+
+    Raises:
+        ValueError: ``DMTH_FAST_ISA`` names an unknown instruction set, or one that this machine lacks.
+
+    Example:
+        >>> isa() in isas()
+        True
+    """
+    forced = os.environ.get(_ISA_VARIABLE)
+    if not forced:
+        return isas()[-1]
+    return _known_isa(forced, f"{_ISA_VARIABLE} must be")
+
+
+def thread_count(threads: int | None = None) -> int:
+    """The number of threads that a call with this argument uses.
+
+    Args:
+        threads: The caller's wish; ``None`` means all cores that this process may use.
+
+    Returns:
+        At least 1.
+
+    Raises:
+        TypeError: ``threads`` is no integer.
+        ValueError: ``threads`` is less than 1.
+
+    Example:
+        >>> thread_count(3)
+        3
+    """
+    if threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)):
+        raise TypeError(f"threads must be an integer or None, got {type(threads).__name__}")
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1 or None for all cores, got {threads}")
+    return min(int(threads), _MOST_THREADS)
+
+
+_MOST_THREADS = 1024  # more than any machine runs well; keeps a typing error from exhausting the system
+
+
+def pack(
+    values: npt.NDArray[Any], threshold: float, *, threads: int | None = None, isa: str | None = None
+) -> Codes:
+    """Pack values to codes: a bit is 1 iff its value is greater than the threshold.
+
+    Args:
+        values: ``(n, bits)`` float16, float32, float64 or bool, 1 to 4096 bits.
+        threshold: Compared in double precision, never rounded to the type of ``values``.
+        threads: See the module.
+        isa: See the module.
+
+    Returns:
+        ``(n, ceil(bits / 8))`` uint8, padding bits zero.
+
+    Raises:
+        TypeError: Another dtype.
+        ValueError: Another shape, or a NaN; names the first one's row and column.
+
+    Example:
+        >>> pack(np.array([[0.5, -1.0, 0.0, 2.0]]), 0.0)
+        array([[9]], dtype=uint8)
+    """
+    return _core.pack(values, threshold, thread_count(threads), _isa(isa))
+
+
+def hamming_distances(
+    codes: Codes, queries: Codes, *, threads: int | None = None, isa: str | None = None
+) -> Distances:
+    """Distances of every query to every code.
+
+    Args:
+        codes: ``(n, bytes)`` uint8, the database.
+        queries: ``(q, bytes)`` uint8.
+        threads: See the module.
+        isa: See the module.
+
+    Returns:
+        ``(q, n)`` int32.
+
+    Example:
+        >>> hamming_distances(np.array([[1], [255]], np.uint8), np.array([[3]], np.uint8))
+        array([[1, 6]], dtype=int32)
+    """
+    return _core.hamming_distances(codes, queries, thread_count(threads), _isa(isa))
+
+
+def search(
+    codes: Codes, queries: Codes, k: int, *, threads: int | None = None, isa: str | None = None
+) -> tuple[Distances, Ids]:
+    """The k nearest codes of each query.
+
+    Args:
+        codes: ``(n, bytes)`` uint8, the database.
+        queries: ``(q, bytes)`` uint8.
+        k: At least 1.
+        threads: See the module.
+        isa: See the module.
+
+    Returns:
+        Distances int32 and row numbers int64, each ``(q, min(k, n))``, in the order (distance, id).
+
+    Raises:
+        ValueError: ``k`` is less than 1.
+
+    Example:
+        >>> search(np.array([[1], [255], [2]], np.uint8), np.array([[3]], np.uint8), 2)
+        (array([[1, 1]], dtype=int32), array([[0, 2]]))
+    """
+    return _core.search(codes, queries, k, thread_count(threads), _isa(isa))
+
+
+def range_search(
+    codes: Codes, queries: Codes, radius: int, *, threads: int | None = None, isa: str | None = None
+) -> tuple[npt.NDArray[np.int64], Distances, Ids]:
+    """Every code within a radius of each query.
+
+    Args:
+        codes: ``(n, bytes)`` uint8, the database.
+        queries: ``(q, bytes)`` uint8.
+        radius: Inclusive, at least 0, in bits.
+        threads: See the module.
+        isa: See the module.
+
+    Returns:
+        Offsets ``(q + 1,)`` int64; distances int32 and row numbers int64 of query ``i`` stand at
+        ``offsets[i]:offsets[i + 1]``, in the order (distance, id).
+
+    Raises:
+        ValueError: ``radius`` is negative.
+
+    Example:
+        >>> range_search(np.array([[1], [255], [2]], np.uint8), np.array([[3]], np.uint8), 1)
+        (array([0, 2]), array([1, 1], dtype=int32), array([0, 2]))
+    """
+    return _core.range_search(codes, queries, radius, thread_count(threads), _isa(isa))
+
+
+def range_count(
+    codes: Codes, queries: Codes, radius: int, *, threads: int | None = None, isa: str | None = None
+) -> npt.NDArray[np.int64]:
+    """The number of codes within a radius of each query.
+
+    Args:
+        codes: ``(n, bytes)`` uint8, the database.
+        queries: ``(q, bytes)`` uint8.
+        radius: Inclusive, at least 0, in bits.
+        threads: See the module.
+        isa: See the module.
+
+    Returns:
+        ``(q,)`` int64.
+
+    Raises:
+        ValueError: ``radius`` is negative.
+
+    Example:
+        >>> range_count(np.array([[1], [255], [2]], np.uint8), np.array([[3]], np.uint8), 1)
+        array([2])
+    """
+    return _core.range_count(codes, queries, radius, thread_count(threads), _isa(isa))
+
+
+def histograms(
+    codes: Codes,
+    queries: Codes,
+    database_labels: Labels,
+    query_labels: Labels,
+    bits: int,
+    *,
+    threads: int | None = None,
+    isa: str | None = None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows, and relevant rows, at each distance from each query.
+
+    Args:
+        codes: ``(n, bytes)`` uint8, the database.
+        queries: ``(q, bytes)`` uint8.
+        database_labels: ``(n,)`` int64 class ids, or ``(n, words)`` uint64 multi-hot masks; relevant means an
+            equal id, or a shared bit.
+        query_labels: Of the same kind, one entry a query.
+        bits: The width of the codes; ``ceil(bits / 8)`` is the width of their rows.
+        threads: See the module.
+        isa: See the module.
+
+    Returns:
+        All rows and relevant rows, each ``(q, bits + 1)`` int64.
+
+    Raises:
+        TypeError: Labels of another dtype or rank.
+        ValueError: Labels of another length or width, or ``bits`` does not fit the codes.
+
+    Example:
+        >>> codes, labels = np.array([[1], [2], [7]], np.uint8), np.array([0, 1, 0])
+        >>> histograms(codes, codes[:1], labels, labels[:1], 3)
+        (array([[1, 0, 2, 0]]), array([[1, 0, 1, 0]]))
+    """
+    return _core.histograms(
+        codes, queries, database_labels, query_labels, bits, thread_count(threads), _isa(isa)
+    )
+
+
+def relevant_ranks(
+    codes: Codes,
+    queries: Codes,
+    database_labels: Labels,
+    query_labels: Labels,
+    *,
+    threads: int | None = None,
+    isa: str | None = None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Ranks of the relevant rows of each query in the order (distance, id).
+
+    Args:
+        codes: ``(n, bytes)`` uint8, the database.
+        queries: ``(q, bytes)`` uint8.
+        database_labels: As in :func:`histograms`.
+        query_labels: As in :func:`histograms`.
+        threads: See the module.
+        isa: See the module.
+
+    Returns:
+        Offsets ``(q + 1,)`` int64, and the 1-based ranks, ascending within each query, int64.
+
+    Raises:
+        TypeError: Labels of another dtype or rank.
+        ValueError: Labels of another length or width.
+
+    Example:
+        >>> codes, labels = np.array([[1], [2], [7]], np.uint8), np.array([0, 1, 0])
+        >>> relevant_ranks(codes, codes[:1], labels, labels[:1])
+        (array([0, 2]), array([1, 3]))
+    """
+    return _core.relevant_ranks(
+        codes, queries, database_labels, query_labels, thread_count(threads), _isa(isa)
+    )
+
+
+def _isa(wanted: str | None) -> str:
+    return isa() if wanted is None else _known_isa(wanted, "isa must be")
+
+
+def _known_isa(wanted: str, subject: str) -> str:
+    if wanted not in isas():
+        raise ValueError(f"{subject} one of {', '.join(isas())} on this machine, got {wanted!r}")
+    return wanted
