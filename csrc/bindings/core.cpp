@@ -149,7 +149,7 @@ Array<std::uint8_t> pack(const py::array& values, double threshold, int threads,
         return cpu::pack(values.data(), type, rows, bits, threshold, bytes, call);
     });
     if (nan >= 0) {
-        throw std::invalid_argument("values must not contain NaN, got NaN at row " +
+        throw std::invalid_argument("values must not contain NaN, got NaN in row " +
                                     std::to_string(nan / bits) + ", column " + std::to_string(nan % bits));
     }
     return out;

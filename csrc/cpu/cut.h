@@ -23,7 +23,8 @@ struct Cut {
     Cut(std::int64_t rows_, std::int64_t queries_, int threads, std::int64_t group_)
         : rows(rows_), queries(queries_), group(std::clamp<std::int64_t>(queries_, 1, group_)) {
         const std::int64_t wanted = threads == 1 ? 1 : 3 * static_cast<std::int64_t>(threads);
-        const std::int64_t cuts = std::max<std::int64_t>(1, (wanted + groups() - 1) / groups());
+        const std::int64_t enough = std::max<std::int64_t>(1, groups());
+        const std::int64_t cuts = (wanted + enough - 1) / enough;
         const std::int64_t even = (rows + cuts - 1) / cuts;
         slice = std::max(kBlockRows, (even + kBlockRows - 1) / kBlockRows * kBlockRows);
         slice =
