@@ -197,6 +197,10 @@ def evaluate(
     ties: Annotated[Ties, typer.Option(help="How equal distances count.")] = Ties.expected,
     normalizer: Annotated[Normalizer, typer.Option(help="What AP is divided by.")] = Normalizer.relevant,
     empty: Annotated[Empty, typer.Option(help="What a query with nothing relevant counts.")] = Empty.zero,
+    precision_at: Annotated[
+        list[int] | None,
+        typer.Option("--at", help="Also precision, recall and NDCG at this cut-off; may be repeated."),
+    ] = None,
     threads: Threads = None,
     json: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Also draw precision over recall here.")] = None,
@@ -212,6 +216,7 @@ def evaluate(
         ties=ties.value,
         normalizer=normalizer.value,
         empty=empty.value,
+        precision_at=precision_at or (),
         threads=threads,
         json=json,
         plot=plot,

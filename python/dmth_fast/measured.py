@@ -1,9 +1,8 @@
 """The ``evaluate`` command: codes and labels in files, figures in a table, a JSON file, a plot."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from dmth_fast import codefiles, environment, report
 from dmth_fast.atomic import write_json
@@ -23,6 +22,7 @@ def run(
     ties: str,
     normalizer: str,
     empty: str,
+    precision_at: Sequence[int],
     threads: int | None,
     json: Path | None,
     plot: Path | None,
@@ -38,6 +38,7 @@ def run(
         ties: How equal distances count, see :func:`dmth_fast.evaluate`.
         normalizer: What average precision is divided by.
         empty: What a query with nothing relevant counts.
+        precision_at: Cut-offs of precision, recall and NDCG.
         threads: ``None`` means all cores.
         json: Where the figures go, with definition, environment and file names.
         plot: Where precision over recall goes.
@@ -73,39 +74,29 @@ def run(
         ties=ties,
         normalizer=normalizer,
         empty=empty,
+        precision_at=precision_at,
         threads=threads,
     )
-    reach = "all" if top_k is None else str(top_k)
-    figures: dict[str, float] = {f"mAP@{reach}": float(result.map)}
-    figures |= {f"precision@{k}": float(value) for k, value in result.precision_at.items()}
-    figures |= {f"recall@{k}": float(value) for k, value in result.recall_at.items()}
     definition = f"ties {ties}, AP divided by {normalizer}, a query with nothing relevant: {empty}"
+    if result.num_empty:
+        definition += f" ({result.num_empty:,} such)"
     sizes = f"{len(queries.codes):,} queries, {len(database.codes):,} in the database, {database.bits} bits"
-    console.print(report.measured_table(figures, title=sizes, caption=definition))
+    console.print(report.measured_table(dict(result.rows()), title=sizes, caption=definition))
     if json is not None:
-        write_json(json, _record(figures, query_files, database_files, definition, database.bits))
+        write_json(json, result.to_dict() | _origin(query_files, database_files))
     if plot is not None:
         from dmth_fast import plots
 
-        recall, precision = (np.asarray(values, dtype=np.float64) for values in result.pr_curve)
         plots.plot_pr_curves(
-            {f"mAP@{reach} {result.map:.3f}": (recall, precision)},
+            {f"mAP {result.map:.3f}": (result.pr_curve.recall, result.pr_curve.precision)},
             plot,
             title=f"Precision over recall, Hamming radius 0 to {database.bits}",
             subtitle=sizes,
         )
 
 
-def _record(
-    figures: dict[str, float],
-    query_files: tuple[Path, Path],
-    database_files: tuple[Path, Path],
-    definition: str,
-    bits: int,
-) -> dict[str, Any]:
+def _origin(query_files: tuple[Path, Path], database_files: tuple[Path, Path]) -> dict[str, Any]:
     return {
-        "figures": figures,
-        "protocol": {"metric": definition, "bits": bits},
         "files": {
             "queries": [str(file) for file in query_files],
             "database": [str(file) for file in database_files],
