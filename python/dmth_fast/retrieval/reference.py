@@ -1,9 +1,10 @@
 """The executable specification: each native verb and each metric in slow, obvious NumPy.
 
-Every kernel, every instruction set and every closed form is compared with this module; it is never used for
-speed. The verbs take the same arguments in the same order as :mod:`dmth_fast.retrieval.native`. A metric is a plain
-function of one ranked list of gains, and :func:`mean_over_rankings` gives its value under a tie rule by walking
-through the rankings that the rule allows, which for ``"expected"`` are all of them.
+Every kernel, every instruction set and every closed form is compared with this module; it is never
+used for speed. The verbs take the same arguments in the same order as
+:mod:`dmth_fast.retrieval.native`. A metric is a plain function of one ranked list of gains, and
+:func:`mean_over_rankings` gives its value under a tie rule by walking through the rankings that the
+rule allows, which for ``"expected"`` are all of them.
 
 >>> import numpy as np
 >>> codes = pack(np.array([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0]]), 0.0)
@@ -52,7 +53,7 @@ def search(codes: Array, queries: Array, k: int) -> tuple[Array, Array]:
 
 
 def range_search(codes: Array, queries: Array, radius: int) -> tuple[Array, Array, Array]:
-    """CSR (offsets, distances, ids) of all codes within ``radius``, inclusive, each row in (distance, id) order."""
+    """CSR (offsets, distances, ids) of the codes within ``radius``, inclusive, in (distance, id) order."""
     distances, ids = search(codes, queries, max(len(codes), 1))
     inside = distances <= radius
     offsets = np.concatenate([[0], np.cumsum(inside.sum(axis=1))]).astype(np.int64)
@@ -98,8 +99,9 @@ def relevant_ranks(
 def rankings(distances: Array, gains: Array, ties: str) -> Iterator[Array]:
     """The orders of one query's items that a tie rule allows, each an array of row numbers.
 
-    ``stable`` breaks ties by row, ``optimistic`` and ``pessimistic`` by gain; ``expected`` yields every order of
-    every group of equal distances, all equally likely. Their number is a product of factorials: small cases only.
+    ``stable`` breaks ties by row, ``optimistic`` and ``pessimistic`` by gain; ``expected`` yields every
+    order of every group of equal distances, all equally likely. Their number is a product of
+    factorials: small cases only.
     """
     if ties == "stable":
         yield np.argsort(distances, kind="stable")
@@ -124,8 +126,8 @@ def mean_over_rankings(
 def average_precision(ranked: list[float], top_k: int | None = None, normalizer: str = "relevant") -> float:
     """AP of one ranked list: the precisions at its relevant ranks up to ``top_k``, summed and divided.
 
-    The divisor is the number of relevant items ("relevant"), at most ``top_k`` ("min"), or only those within the
-    first ``top_k`` ("retrieved"). 0 where the divisor is 0.
+    The divisor is the number of relevant items ("relevant"), at most ``top_k`` ("min"), or only those
+    within the first ``top_k`` ("retrieved"). 0 where the divisor is 0.
     """
     k = len(ranked) if top_k is None else top_k
     found, total = 0, 0.0

@@ -1,0 +1,280 @@
+"""Evaluation of retrieval by packed codes: one pass of histograms, every choice explicit.
+
+Ties are part of the definition of a metric of Hamming distances: with few bits many items share one
+distance, and the order inside it decides. By default every figure is its exact expectation over all
+orders of equal distances (McSherry & Najork, ECIR 2008; He et al., CVPR 2018), in closed form.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from dmth_fast.retrieval import metrics
+from dmth_fast.retrieval.arguments import (
+    AnyArray,
+    Array,
+    are_tensors,
+    as_numpy,
+    choice,
+    integer,
+    optional_integer,
+)
+from dmth_fast.retrieval.codes import checked_pair
+from dmth_fast.retrieval.histograms import Comparison, checked_exclusion
+from dmth_fast.retrieval.labels import checked_labels
+from dmth_fast.retrieval.rankings import Rankings, TiedRankings
+from dmth_fast.retrieval.report import RECALL_LEVELS, PRCurve, Report
+
+
+def evaluate(
+    query_codes: AnyArray,
+    query_labels: AnyArray,
+    database_codes: AnyArray,
+    database_labels: AnyArray,
+    *,
+    top_k: int | None = None,
+    bits: int | None = None,
+    ties: str = "expected",
+    normalizer: str = "relevant",
+    empty: str = "zero",
+    empty_ball: str = "zero",
+    precision_at: Iterable[int] = (),
+    exclude: Array | str | None = None,
+    threads: int | None = None,
+) -> Report:
+    """Measure how well codes retrieve items of the same label.
+
+    An item is relevant to a query if both have the same class id, or for multi-hot labels at least one
+    label in common. All arrays are NumPy arrays, or all are CPU tensors; the report holds NumPy arrays.
+
+    Args:
+        query_codes: (q, bytes) uint8, q >= 1.
+        query_labels: (q,) integer class ids >= 0, or (q, C) multi-hot, bool or 0/1 integers.
+        database_codes: (n, bytes) uint8, n >= 1.
+        database_labels: (n,) or (n, C), the same kind.
+        top_k: cut-off of the average precision; None ranks the whole database.
+        bits: the true number of bits; if given, width and zero padding are checked.
+        ties: order of equal distances: "expected" over all orders, "stable" (by database row; a counting
+            pass), "optimistic" (relevant first) or "pessimistic" (relevant last).
+        normalizer: what AP divides by: the "relevant" items R, the "min" of R and top_k, or the relevant
+            items "retrieved" within top_k. The same without top_k.
+        empty: a query with nothing relevant (with "retrieved": nothing within top_k in any order that
+            ``ties`` allows) counts "zero", is "skip"-ped in every mean, or is an "error".
+        empty_ball: a query with an empty Hamming ball counts "zero" in the mean precision of that
+            radius, or is "skip"-ped there. A radius that is empty for all counts zero either way.
+        precision_at: cut-offs K of P@K, R@K and NDCG@K.
+        exclude: database rows that a query must not find: "self" where the queries are the database
+            (leave one out), or (q,) signed integers with one row a query and -1 for none.
+        threads: threads to use; all cores by default.
+
+    Returns:
+        :class:`~dmth_fast.retrieval.report.Report`.
+
+    Raises:
+        TypeError: wrong dtype, or arrays mixed with tensors.
+        ValueError: wrong shape or value, an empty set, unknown names, or an empty query under "error".
+
+    >>> import numpy as np
+    >>> codes = np.array([[0b0001], [0b0011], [0b1100]], dtype=np.uint8)
+    >>> report = evaluate(codes[:1], np.array([0]), codes, np.array([0, 0, 1]), precision_at=[1, 3])
+    >>> report.map
+    1.0
+    >>> {k: round(value, 3) for k, value in report.precision_at.items()}
+    {1: 1.0, 3: 0.667}
+    """
+    comparison = checked_comparison(
+        query_codes, query_labels, database_codes, database_labels, bits, exclude, threads
+    )
+    settings = checked_settings(
+        top_k=top_k,
+        ties=ties,
+        normalizer=normalizer,
+        empty=empty,
+        empty_ball=empty_ball,
+        precision_at=precision_at,
+    )
+    tied = comparison.histograms()
+    if ties == "stable":
+        parts = [
+            metrics_per_query(comparison.strict_rankings(rows), settings) for rows in comparison.blocks()
+        ]
+        per_query = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    else:
+        per_query = metrics_per_query(tied if ties == "expected" else tied.ordered(ties), settings)
+    return summarised(
+        per_query,
+        tied,
+        settings,
+        bits=comparison.bits,
+        excluded=comparison.excluded is not None,
+        num_items=len(comparison.database_codes),
+        num_unlabelled=comparison.labels.num_unlabelled,
+    )
+
+
+def average_precision(
+    query_codes: AnyArray,
+    query_labels: AnyArray,
+    database_codes: AnyArray,
+    database_labels: AnyArray,
+    *,
+    top_k: int | None = None,
+    ties: str = "expected",
+    normalizer: str = "relevant",
+    bits: int | None = None,
+    threads: int | None = None,
+) -> Array:
+    """(q,) float64 AP of each query, 0 where nothing is relevant; arguments as in :func:`evaluate`.
+
+    >>> import numpy as np
+    >>> codes = np.array([[0], [1], [1]], dtype=np.uint8)
+    >>> average_precision(codes[:1], np.array([5]), codes, np.array([6, 5, 6]))  # (1/2 + 1/3) / 2
+    array([0.41666667])
+    """
+    comparison = checked_comparison(
+        query_codes, query_labels, database_codes, database_labels, bits, None, threads
+    )
+    settings = checked_settings(top_k=top_k, ties=ties, normalizer=normalizer)
+    if ties == "stable":
+        parts = [comparison.strict_rankings(rows) for rows in comparison.blocks()]
+        return np.concatenate(
+            [metrics.average_precision(part, settings["top_k"], normalizer) for part in parts]
+        )
+    tied = comparison.histograms()
+    ranked = tied if ties == "expected" else tied.ordered(ties)
+    return metrics.average_precision(ranked, settings["top_k"], normalizer)
+
+
+def checked_comparison(
+    query_codes: AnyArray,
+    query_labels: AnyArray,
+    database_codes: AnyArray,
+    database_labels: AnyArray,
+    bits: int | None,
+    exclude: Array | str | None,
+    threads: int | None,
+) -> Comparison:
+    """The arrays of an evaluation, checked once; arguments and errors as in :func:`evaluate`."""
+    are_tensors(
+        query_codes=query_codes,
+        query_labels=query_labels,
+        database_codes=database_codes,
+        database_labels=database_labels,
+    )
+    codes, queries, width = checked_pair(
+        as_numpy(database_codes, "database_codes"),
+        as_numpy(query_codes, "query_codes"),
+        bits,
+        names=("database_codes", "query_codes"),
+    )
+    for array, name in ((queries, "query_codes"), (codes, "database_codes")):
+        if not len(array):
+            raise ValueError(f"{name} must hold at least one code to be evaluated, got shape {array.shape}")
+    return Comparison(
+        query_codes=queries,
+        database_codes=codes,
+        labels=checked_labels(query_labels, database_labels, len(queries), len(codes)),
+        bits=width,
+        excluded=checked_exclusion(exclude, queries, codes),
+        threads=optional_integer(threads, "threads", 1),
+    )
+
+
+def checked_settings(
+    *,
+    top_k: int | None = None,
+    ties: str = "expected",
+    normalizer: str = "relevant",
+    empty: str = "zero",
+    empty_ball: str = "zero",
+    precision_at: Iterable[int] = (),
+) -> dict[str, Any]:
+    """Every choice of an evaluation, checked, as plain values; errors as in :func:`evaluate`."""
+    return {
+        "top_k": optional_integer(top_k, "top_k", 1),
+        "ties": choice(ties, "ties", metrics.TIES),
+        "normalizer": choice(normalizer, "normalizer", metrics.NORMALIZERS),
+        "empty": choice(empty, "empty", metrics.EMPTY),
+        "empty_ball": choice(empty_ball, "empty_ball", metrics.EMPTY_BALLS),
+        "precision_at": [integer(k, "precision_at", 1) for k in precision_at],
+    }
+
+
+def metrics_per_query(rankings: Rankings, settings: Mapping[str, Any]) -> dict[str, Array]:
+    """(q,) float64 of each metric that ``settings`` ask for, by its name in the report."""
+    values = {
+        "average_precision": metrics.average_precision(rankings, settings["top_k"], settings["normalizer"]),
+        "r_precision": metrics.r_precision(rankings),
+        "map_at_r": metrics.map_at_r(rankings),
+        "first_rank": rankings.first_rank(),
+        "reciprocal_rank": rankings.reciprocal_rank(),
+        "num_relevant": rankings.num_relevant.astype(np.float64),
+    }
+    top = rankings.num_items if settings["top_k"] is None else settings["top_k"]
+    within = np.broadcast_to(top, rankings.num_items.shape)
+    values["hits"] = rankings.hits_within(np.minimum(within, rankings.num_items))
+    for k in settings["precision_at"]:
+        values[f"precision_at_{k}"] = metrics.precision_at(rankings, k)
+    for k in settings["precision_at"]:
+        values[f"recall_at_{k}"] = metrics.recall_at(rankings, k)
+    for k in settings["precision_at"]:
+        values[f"ndcg_at_{k}"] = metrics.ndcg_at(rankings, k)
+    return values
+
+
+def summarised(
+    per_query: Mapping[str, Array],
+    tied: TiedRankings,
+    settings: Mapping[str, Any],
+    *,
+    bits: int,
+    excluded: bool,
+    num_items: int,
+    num_unlabelled: tuple[int, int],
+) -> Report:
+    """The report of per-query values and of the histograms of the same queries."""
+    found = per_query["hits"] if settings["normalizer"] == "retrieved" else per_query["num_relevant"]
+    empty = found == 0
+    if empty.any() and settings["empty"] == "error":
+        raise ValueError(
+            f"every query must have a relevant item under empty='error', but {int(empty.sum())} have none, "
+            f"the first is query {int(np.argmax(empty))}"
+        )
+    counted = ~empty if settings["empty"] == "skip" else np.ones(len(empty), dtype=bool)
+    if not counted.any():
+        raise ValueError("at least one query must have a relevant item under empty='skip', none has")
+    interval = []
+    for ties in ("pessimistic", "optimistic"):
+        ap = metrics.average_precision(tied.ordered(ties), settings["top_k"], settings["normalizer"])
+        interval.append(float(ap[counted].mean()))
+    precision, recall = metrics.precision_within(tied)[counted], metrics.recall_within(tied)[counted]
+    empty_balls = np.isnan(precision).sum(axis=0)
+    balls = (
+        len(precision) if settings["empty_ball"] == "zero" else np.maximum(len(precision) - empty_balls, 1)
+    )
+    return Report(
+        per_query=dict(per_query),
+        counted=counted,
+        map_interval=(interval[0], interval[1]),
+        pr_curve=PRCurve(recall.mean(axis=0), np.nansum(precision, axis=0) / balls),
+        interpolated=_interpolated(precision, recall),
+        empty_balls=empty_balls,
+        num_queries=len(counted),
+        num_items=num_items,
+        num_empty=int(empty.sum()),
+        num_unlabelled=num_unlabelled,
+        settings={"bits": bits, **settings, "exclude": excluded or None},
+    )
+
+
+def _interpolated(precision: Array, recall: Array) -> Array:
+    """Mean over queries of max precision over radii whose recall reaches each level."""
+    # A running maximum from the largest radius down; an empty ball has recall 0 and no precision.
+    best = np.maximum.accumulate(np.nan_to_num(precision)[:, ::-1], axis=1)[:, ::-1]
+    levels = []
+    for level in RECALL_LEVELS:
+        reached = recall >= level - 1e-12
+        first = np.argmax(reached, axis=1)
+        levels.append(np.where(reached.any(axis=1), best[np.arange(len(best)), first], 0.0).mean())
+    return np.array(levels)

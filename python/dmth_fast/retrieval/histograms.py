@@ -1,0 +1,127 @@
+"""Histograms of distances: everything that a tie-aware metric needs to know of a query."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dmth_fast.retrieval import native
+from dmth_fast.retrieval.arguments import Array, describe
+from dmth_fast.retrieval.labels import Labels
+from dmth_fast.retrieval.rankings import StrictRankings, TiedRankings
+
+# Pairs of query and item whose distances or ranks are held at one time: 128 MiB of int64.
+_PAIRS_AT_ONCE = 2**24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Checked inputs of an evaluation: what is searched, in what, and what counts as a hit.
+
+    Attributes:
+        query_codes: (q, bytes) uint8.
+        database_codes: (n, bytes) uint8.
+        labels: labels of both sides.
+        bits: bits of a code.
+        excluded: (q,) int64 database row that each query must not retrieve, -1 for none; or None.
+        threads: threads to use; None for all cores.
+    """
+
+    query_codes: Array
+    database_codes: Array
+    labels: Labels
+    bits: int
+    excluded: Array | None = None
+    threads: int | None = None
+
+    def blocks(self) -> list[slice]:
+        """Slices of queries small enough for a (queries, n) array."""
+        step = max(1, _PAIRS_AT_ONCE // max(1, len(self.database_codes)))
+        return [slice(i, i + step) for i in range(0, len(self.query_codes), step)]
+
+    def histograms(self) -> TiedRankings:
+        """Counts of all and of relevant items at each distance, in one pass without sorting."""
+        every, relevant = native.histograms(
+            self.database_codes,
+            self.query_codes,
+            self.labels.database,
+            self.labels.query,
+            self.bits,
+            threads=self.threads,
+        )
+        if self.excluded is not None:
+            rows = np.flatnonzero(self.excluded >= 0)
+            own = self.excluded[rows]
+            difference: Array = np.bitwise_xor(self.query_codes[rows], self.database_codes[own])
+            distance = np.unpackbits(difference, axis=1).sum(axis=1, dtype=np.int64)
+            every[rows, distance] -= 1
+            relevant[rows, distance] -= self._own_relevance(rows, own)
+        return TiedRankings(every=every, relevant=relevant)
+
+    def strict_rankings(self, rows: slice) -> StrictRankings:
+        """Ranks of the relevant items of the queries in ``rows``, ties broken by database row."""
+        offsets, ranks = native.relevant_ranks(
+            self.database_codes,
+            self.query_codes[rows],
+            self.labels.database,
+            self.labels.query[rows],
+            threads=self.threads,
+        )
+        items = np.full(len(offsets) - 1, len(self.database_codes), dtype=np.int64)
+        if self.excluded is not None:
+            own = self._own_ranks(rows)
+            owner = np.repeat(np.arange(len(items)), np.diff(offsets))
+            kept = ranks != own[owner]
+            ranks = (ranks - (ranks > own[owner]))[kept]
+            offsets = np.concatenate([[0], np.cumsum(np.bincount(owner[kept], minlength=len(items)))])
+            items = items - (self.excluded[rows] >= 0)
+        return StrictRankings(offsets=offsets, ranks=ranks, num_items=items)
+
+    def distances(self, rows: slice) -> Array:
+        """(q', n) int32 distances of the queries in ``rows``."""
+        return native.hamming_distances(self.database_codes, self.query_codes[rows], threads=self.threads)
+
+    def _own_relevance(self, rows: Array, own: Array) -> Array:
+        """Whether each query counts its excluded row as relevant."""
+        if not self.labels.is_multi_hot:
+            return np.equal(self.labels.query[rows], self.labels.database[own])
+        shared: Array = np.bitwise_and(self.labels.query[rows], self.labels.database[own])
+        relevant: Array = np.any(shared, axis=1)
+        return relevant
+
+    def _own_ranks(self, rows: slice) -> Array:
+        """Rank of each query's excluded row; beyond every rank where there is none."""
+        assert self.excluded is not None
+        ranks = np.full(len(self.excluded[rows]), np.iinfo(np.int64).max)
+        distances = self.distances(rows)
+        for i, own in enumerate(self.excluded[rows]):
+            if own >= 0:
+                nearer = np.count_nonzero(distances[i] < distances[i, own])
+                ranks[i] = nearer + np.count_nonzero(distances[i, :own] == distances[i, own]) + 1
+        return ranks
+
+
+def checked_exclusion(exclude: object, queries: Array, database: Array) -> Array | None:
+    """Database rows to leave out, one a query: "self" means that query i is row i.
+
+    Raises:
+        TypeError: neither None, "self" nor an integer array.
+        ValueError: "self" for other codes than the database's, a wrong length, or rows out of range.
+    """
+    if exclude is None:
+        return None
+    if isinstance(exclude, str):
+        if exclude != "self":
+            raise ValueError(f"exclude must be None, 'self' or an array of database rows, got {exclude!r}")
+        if not np.array_equal(queries, database):
+            raise ValueError("exclude='self' needs the database codes as query codes, got others")
+        return np.arange(len(queries), dtype=np.int64)
+    if not isinstance(exclude, np.ndarray) or exclude.dtype.kind != "i":
+        raise TypeError(
+            f"exclude must be None, 'self' or an array of signed integers, got {describe(exclude)}"
+        )
+    if exclude.shape != (len(queries),):
+        raise ValueError(f"exclude must have shape ({len(queries)},), got {describe(exclude)}")
+    wrong = exclude[(exclude < -1) | (exclude >= len(database))]
+    if wrong.size:
+        raise ValueError(f"exclude must hold rows from -1 to {len(database) - 1}, got {wrong[0]}")
+    return exclude.astype(np.int64)

@@ -1,0 +1,276 @@
+"""What is known of each query's ranking, and the sums over ranks that every metric is made of.
+
+A tied ranking is two (or three) histograms over distance and leaves the order inside a distance open;
+a strict ranking is the ranks of the relevant items. Both answer the same questions, so a metric is
+written once. Expectations over the open orders are exact and in closed form, O(bits) a query.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from dmth_fast.retrieval.arguments import Array
+from dmth_fast.retrieval.harmonic import cumulated_discounts, harmonic_difference
+
+
+class Rankings(Protocol):
+    """One ranking of ``num_items`` items for each of q queries."""
+
+    @property
+    def num_items(self) -> Array:
+        """(q,) int64, items in the ranking."""
+        ...
+
+    @property
+    def num_relevant(self) -> Array:
+        """(q,) int64, relevant items in the ranking."""
+        ...
+
+    def hits_within(self, k: Array) -> Array:
+        """(q,) float64, relevant items among the first ``k`` (q,)."""
+        ...
+
+    def precision_sum(self, k: Array) -> Array:
+        """(q,) float64, the sum of the precisions at the relevant ranks up to ``k`` (q,)."""
+        ...
+
+    def mean_precision(self, k: Array) -> Array:
+        """(q,) float64, their mean; 0 where no relevant item is among the first ``k``."""
+        ...
+
+    def discounted_hits(self, k: Array) -> Array:
+        """(q,) float64, the sum of 1 / log2(1 + rank) over the relevant ranks up to ``k`` (q,)."""
+        ...
+
+    def first_rank(self) -> Array:
+        """(q,) float64, rank of the first relevant item; infinity where there is none."""
+        ...
+
+    def reciprocal_rank(self) -> Array:
+        """(q,) float64, 1 over that rank; 0 where there is none."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiedRankings:
+    """Rankings known up to the order inside each group of ties; answers are expectations over them.
+
+    Attributes:
+        every: (q, groups) int64, items in each group, groups in ranked order.
+        relevant: (q, groups) int64, the relevant ones among them.
+    """
+
+    every: Array
+    relevant: Array
+
+    @property
+    def num_items(self) -> Array:
+        """(q,) int64."""
+        count: Array = self.every.sum(axis=1)
+        return count
+
+    @property
+    def num_relevant(self) -> Array:
+        """(q,) int64."""
+        count: Array = self.relevant.sum(axis=1)
+        return count
+
+    def ordered(self, ties: str) -> "TiedRankings":
+        """The same with relevant items first ("optimistic") or last ("pessimistic") in each group."""
+        parts = [self.relevant, self.every - self.relevant]
+        if ties == "pessimistic":
+            parts.reverse()
+        relevant = [self.relevant, np.zeros_like(self.relevant)]
+        if ties == "pessimistic":
+            relevant.reverse()
+        shape = (len(self.every), 2 * self.every.shape[1])
+        return TiedRankings(
+            every=np.stack(parts, axis=2).reshape(shape), relevant=np.stack(relevant, axis=2).reshape(shape)
+        )
+
+    def hits_within(self, k: Array) -> Array:
+        """E = N+_{d-1} + (K - N_{d-1}) n+_d / n_d in the group d that straddles K."""
+        taken = self._taken(k)
+        hits: Array = (taken * _ratio(self.relevant, self.every)).sum(axis=1)
+        return hits
+
+    def precision_sum(self, k: Array) -> Array:
+        """The closed form of McSherry & Najork (ECIR 2008); He et al. (CVPR 2018).
+
+        ``sum_d (n+/n) { [N+ + 1 - rho (N + 1)] (H_{N + s} - H_N) + rho s }`` with N, N+ the counts
+        before group d, s = min(n, K - N) its ranks within K, rho = (n+ - 1) / (n - 1).
+        """
+        total: Array = self._precision_terms(k).sum(axis=1)
+        return total
+
+    def mean_precision(self, k: Array) -> Array:
+        """The expected ratio of the precision sum and the number of hits, both random in one group.
+
+        Given m relevant items in the s ranks of the straddling group, the closed form holds with
+        share m / s and rho = (m - 1) / (s - 1); m is hypergeometric.
+        """
+        taken = self._taken(k)
+        terms = self._precision_terms(k)
+        mixed = (self.relevant > 0) & (self.relevant < self.every)
+        cut = (taken > 0) & (taken < self.every) & mixed
+        total = np.where(cut, 0.0, terms).sum(axis=1)
+        hits = np.where(cut, 0, np.where(self.relevant > 0, np.minimum(taken, self.relevant), 0)).sum(axis=1)
+        value = _ratio(total, hits)
+        before = np.cumsum(self.every, axis=1) - self.every
+        for i, d in np.argwhere(cut):
+            slots, n, relevant, rank = int(taken[i, d]), self.every[i, d], self.relevant[i, d], before[i, d]
+            m, probability = hypergeometric(int(n), int(relevant), slots)
+            rho = _ratio(np.maximum(m - 1, 0), np.full(m.shape, slots - 1))
+            step = float(harmonic_difference(np.array(rank), np.array(rank + slots)))
+            inside = (m / slots) * ((hits[i] + 1 - rho * (rank + 1)) * step + rho * slots)
+            value[i] = (probability * _ratio(total[i] + inside, hits[i] + m)).sum()
+        return value
+
+    def discounted_hits(self, k: Array) -> Array:
+        """The relevant share of each group times the discounts of its ranks."""
+        return discounted_sum(self.every, self.relevant.astype(np.float64), k)
+
+    def first_rank(self) -> Array:
+        """N + (n + 1) / (n+ + 1) in the first group with a relevant item: the mean of a minimum."""
+        before, n, relevant, found = self._first_group()
+        return np.where(found, before + (n + 1) / (relevant + 1), np.inf)
+
+    def reciprocal_rank(self) -> Array:
+        """``sum_x P(x) / (N + x)``, P(x) = C(n - x, n+ - 1) / C(n, n+) that x is the first hit."""
+        before, n, relevant, found = self._first_group()
+        value = np.zeros(len(n))
+        active = np.flatnonzero(found)
+        probability = relevant[active] / n[active]
+        x = 1
+        while active.size:
+            value[active] += probability / (before[active] + x)
+            rest = n[active] - x
+            probability = probability * (rest - relevant[active] + 1) / np.maximum(rest, 1)
+            x += 1
+            # What is left adds less than the last binary digit of the sum.
+            going = probability * (rest + 1) > 1e-18
+            active, probability = active[going], probability[going]
+        return value
+
+    def _first_group(self) -> tuple[Array, Array, Array, Array]:
+        """Items before the first group with a hit, its size, its hits, and whether there is one."""
+        rows = np.arange(len(self.every))
+        group = np.argmax(self.relevant > 0, axis=1)
+        n, relevant = self.every[rows, group], self.relevant[rows, group]
+        before = np.cumsum(self.every, axis=1)[rows, group] - n
+        return before.astype(np.float64), n.astype(np.float64), relevant.astype(np.float64), relevant > 0
+
+    def _taken(self, k: Array) -> Array:
+        """(q, groups): ranks of each group within the first ``k``."""
+        before = np.cumsum(self.every, axis=1) - self.every
+        taken: Array = np.clip(k[:, None] - before, 0, self.every)
+        return taken
+
+    def _precision_terms(self, k: Array) -> Array:
+        taken = self._taken(k)
+        before = np.cumsum(self.every, axis=1) - self.every
+        hits_before = np.cumsum(self.relevant, axis=1) - self.relevant
+        rho = _ratio(np.maximum(self.relevant - 1, 0), self.every - 1)
+        step = harmonic_difference(before, before + taken)
+        inner = (hits_before + 1 - rho * (before + 1)) * step + rho * taken
+        terms: Array = _ratio(self.relevant, self.every) * inner
+        return terms
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrictRankings:
+    """Rankings without ties, known by the ranks of their relevant items (CSR).
+
+    Attributes:
+        offsets: (q + 1,) int64.
+        ranks: (offsets[-1],) int64, 1-based, ascending for each query.
+        num_items: (q,) int64.
+    """
+
+    offsets: Array
+    ranks: Array
+    num_items: Array
+
+    @property
+    def num_relevant(self) -> Array:
+        """(q,) int64."""
+        return np.diff(self.offsets)
+
+    def hits_within(self, k: Array) -> Array:
+        """A count."""
+        return self._sum(np.ones(len(self.ranks)), k)
+
+    def precision_sum(self, k: Array) -> Array:
+        """The j-th relevant item at rank r has precision j / r."""
+        starts = np.repeat(self.offsets[:-1], self.num_relevant)
+        return self._sum((np.arange(len(self.ranks)) - starts + 1) / self.ranks, k)
+
+    def mean_precision(self, k: Array) -> Array:
+        """A plain ratio."""
+        return _ratio(self.precision_sum(k), self.hits_within(k))
+
+    def discounted_hits(self, k: Array) -> Array:
+        """A plain sum."""
+        return self._sum(1.0 / np.log2(1.0 + self.ranks), k)
+
+    def first_rank(self) -> Array:
+        """The first of each row."""
+        value = np.full(len(self.num_items), np.inf)
+        found = self.num_relevant > 0
+        value[found] = self.ranks[self.offsets[:-1][found]]
+        return value
+
+    def reciprocal_rank(self) -> Array:
+        """1 / infinity is 0 where there is none."""
+        return 1.0 / self.first_rank()
+
+    def _sum(self, values: Array, k: Array) -> Array:
+        """Sum ``values`` over each row's ranks up to ``k``."""
+        rows = np.repeat(np.arange(len(self.num_items)), self.num_relevant)
+        inside = self.ranks <= k[rows]
+        return np.bincount(rows[inside], weights=values[inside], minlength=len(self.num_items))
+
+
+def hypergeometric(items: int, marked: int, draws: int) -> tuple[Array, Array]:
+    """The possible numbers of marked items among ``draws`` out of ``items``, and their probabilities.
+
+    Probabilities are built from the ratio of neighbours, in logarithms relative to the largest, so that
+    neither a factorial nor an underflow appears at any size.
+
+    >>> m, p = hypergeometric(4, 2, 2)
+    >>> m.tolist(), p.round(4).tolist()
+    ([0.0, 1.0, 2.0], [0.1667, 0.6667, 0.1667])
+    """
+    low, high = max(0, draws - (items - marked)), min(draws, marked)
+    m = np.arange(low, high + 1, dtype=np.float64)
+    up = (marked - m[:-1]) * (draws - m[:-1])
+    down = (m[:-1] + 1) * (items - marked - draws + m[:-1] + 1)
+    logs = np.concatenate([[0.0], np.cumsum(np.log(up / down))])
+    weights = np.exp(logs - logs.max())
+    return m, weights / weights.sum()
+
+
+def discounted_sum(every: Array, gains: Array, k: Array) -> Array:
+    """(q,) expected DCG@K: ``sum_d (G_d / n_d) (CD(N_d) - CD(N_{d-1}))``, N_d cut at K.
+
+    Args:
+        every: (q, groups) items in each group of ties.
+        gains: (q, groups) float64, the summed gain of each group.
+        k: (q,) cut-offs.
+    """
+    before = np.cumsum(every, axis=1) - every
+    end = np.minimum(before + every, k[:, None])
+    discounts = cumulated_discounts(int(end.max(initial=0)))
+    step = discounts[end] - discounts[np.minimum(before, end)]
+    value: Array = (_ratio(gains, every) * step).sum(axis=1)
+    return value
+
+
+def _ratio(numerator: Array, denominator: Array) -> Array:
+    """``numerator / denominator``, 0 where the denominator is 0."""
+    shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
+    zero = np.zeros(shape)
+    return np.divide(
+        numerator, denominator, out=zero, where=np.broadcast_to(np.not_equal(denominator, 0), shape)
+    )

@@ -1,0 +1,190 @@
+"""The result of an evaluation: per-query values, their means, curves, and how they were obtained."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dmth_fast.retrieval.arguments import Array
+
+RECALL_LEVELS = tuple(level / 10 for level in range(11))
+
+
+class PRCurve(NamedTuple):
+    """Mean precision and recall over growing Hamming balls, one point a radius 0, 1, ..., bits.
+
+    Attributes:
+        recall: (bits + 1,) float64, ascending.
+        precision: (bits + 1,) float64.
+    """
+
+    recall: Array
+    precision: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What :func:`dmth_fast.evaluate` found.
+
+    Attributes:
+        per_query: (q,) float64 values by metric: ``average_precision``, ``r_precision``, ``map_at_r``,
+            ``reciprocal_rank``, ``first_rank``, ``precision_at_K``, ``recall_at_K``, ``ndcg_at_K``, ... .
+        counted: (q,) bool, queries that enter the means; under ``empty="skip"`` those that found
+            something to be relevant.
+        map_interval: mAP with relevant items last and first among equal distances: what the order of
+            ties alone can make of it. Bounds, except for ``normalizer="retrieved"``.
+        pr_curve: mean (recall, precision) over radii.
+        interpolated: mean over queries of the best precision at any radius that reaches each recall of
+            0.0, 0.1, ..., 1.0.
+        empty_balls: (bits + 1,) number of counted queries whose ball of each radius is empty.
+        num_queries: q.
+        num_items: n.
+        num_empty: queries with nothing relevant.
+        num_unlabelled: all-zero multi-hot rows of (queries, database).
+        settings: every choice that the figures depend on.
+    """
+
+    per_query: Mapping[str, Array]
+    counted: Array
+    map_interval: tuple[float, float]
+    pr_curve: PRCurve
+    interpolated: Array
+    empty_balls: Array
+    num_queries: int
+    num_items: int
+    num_empty: int
+    num_unlabelled: tuple[int, int] = (0, 0)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def average_precision(self) -> Array:
+        """(q,) float64 AP of each query; 0 for an empty one, whether it is counted or not."""
+        return self.per_query["average_precision"]
+
+    @property
+    def map(self) -> float:
+        """Mean average precision over the counted queries."""
+        return self.mean("average_precision")
+
+    @property
+    def precision_at(self) -> dict[int, float]:
+        """Mean P@K by K."""
+        return self._by_cutoff("precision_at_")
+
+    @property
+    def recall_at(self) -> dict[int, float]:
+        """Mean R@K by K."""
+        return self._by_cutoff("recall_at_")
+
+    @property
+    def ndcg_at(self) -> dict[int, float]:
+        """Mean NDCG@K by K; of relevance 0 and 1 unless the evaluation was graded."""
+        return self._by_cutoff("ndcg_at_")
+
+    @property
+    def acg_at(self) -> dict[int, float]:
+        """Mean ACG@K by K; graded evaluations only."""
+        return self._by_cutoff("acg_at_")
+
+    @property
+    def wap_at(self) -> dict[int, float]:
+        """Mean WAP@K by K; graded evaluations only."""
+        return self._by_cutoff("wap_at_")
+
+    @property
+    def r_precision(self) -> float:
+        """Mean R-precision."""
+        return self.mean("r_precision")
+
+    @property
+    def map_at_r(self) -> float:
+        """Mean AP cut at R and divided by R."""
+        return self.mean("map_at_r")
+
+    @property
+    def mrr(self) -> float:
+        """Mean reciprocal rank of the first relevant item."""
+        return self.mean("reciprocal_rank")
+
+    def mean(self, metric: str) -> float:
+        """Mean of a per-query metric over the counted queries.
+
+        Raises:
+            KeyError: no such metric; the message lists those there are.
+        """
+        if metric not in self.per_query:
+            raise KeyError(f"metric must be one of {', '.join(self.per_query)}, got {metric!r}")
+        return float(self.per_query[metric][self.counted].mean())
+
+    def to_dict(self, *, per_query: bool = False) -> dict[str, Any]:
+        """The means, curves, counts and settings as plain numbers, strings and lists.
+
+        Args:
+            per_query: also every query's value; infinity (no relevant item) becomes None.
+        """
+        result: dict[str, Any] = {
+            "map": self.map,
+            "map_interval": list(self.map_interval),
+            "precision_at": {str(k): v for k, v in self.precision_at.items()},
+            "recall_at": {str(k): v for k, v in self.recall_at.items()},
+            "ndcg_at": {str(k): v for k, v in self.ndcg_at.items()},
+            "acg_at": {str(k): v for k, v in self.acg_at.items()},
+            "wap_at": {str(k): v for k, v in self.wap_at.items()},
+            "r_precision": self.r_precision,
+            "map_at_r": self.map_at_r,
+            "mrr": self.mrr,
+            "pr_curve": {
+                "recall": self.pr_curve.recall.tolist(),
+                "precision": self.pr_curve.precision.tolist(),
+            },
+            "interpolated_precision": self.interpolated.tolist(),
+            "empty_balls": self.empty_balls.tolist(),
+            "num_queries": self.num_queries,
+            "num_items": self.num_items,
+            "num_empty": self.num_empty,
+            "num_unlabelled": list(self.num_unlabelled),
+            "settings": dict(self.settings),
+        }
+        result = {key: value for key, value in result.items() if value != {}}
+        if per_query:
+            result["counted"] = self.counted.tolist()
+            result["per_query"] = {
+                name: [value if np.isfinite(value) else None for value in values.tolist()]
+                for name, values in self.per_query.items()
+            }
+        return result
+
+    def to_json(self, *, per_query: bool = False) -> str:
+        """:meth:`to_dict` as indented JSON text."""
+        return json.dumps(self.to_dict(per_query=per_query), indent=2, allow_nan=False)
+
+    def rows(self) -> list[tuple[str, float]]:
+        """Name and value of each mean, in the order of the text table."""
+        cut = self.settings.get("top_k")
+        rows = [("mAP" if cut is None else f"mAP@{cut}", self.map)]
+        rows += [("mAP, ties worst", self.map_interval[0]), ("mAP, ties best", self.map_interval[1])]
+        named = {"P": self.precision_at, "R": self.recall_at, "NDCG": self.ndcg_at}
+        named |= {"ACG": self.acg_at, "WAP": self.wap_at}
+        rows += [(f"{name}@{k}", value) for name, values in named.items() for k, value in values.items()]
+        return [*rows, ("R-precision", self.r_precision), ("MAP@R", self.map_at_r), ("MRR", self.mrr)]
+
+    def __str__(self) -> str:
+        """A table of the means under one line that says how they were obtained."""
+        chosen = ", ".join(f"{name}={value}" for name, value in self.settings.items() if value is not None)
+        lines = [f"{self.num_queries:,} queries, {self.num_items:,} items; {chosen}"]
+        lines += [f"  {name:<18}{value:8.4f}" for name, value in self.rows()]
+        if self.num_empty:
+            treated = {"zero": "counted as 0", "skip": "left out"}.get(str(self.settings.get("empty")), "")
+            lines.append(f"  queries with nothing relevant: {self.num_empty} ({treated})")
+        if any(self.num_unlabelled):
+            lines.append(
+                f"  rows without a label: {self.num_unlabelled[0]} of the queries, "
+                f"{self.num_unlabelled[1]} of the database"
+            )
+        return "\n".join(lines)
+
+    def _by_cutoff(self, prefix: str) -> dict[int, float]:
+        names = [name for name in self.per_query if name.startswith(prefix)]
+        return {int(name.removeprefix(prefix)): self.mean(name) for name in names}
