@@ -132,7 +132,7 @@ def _average_precision_fake(query_codes: Tensor, *_: Any, **__: Any) -> Tensor:
     return query_codes.new_empty((query_codes.shape[0],), dtype=torch.float64)
 
 
-def _refuse(name: str) -> Any:
+def refusal(name: str) -> Any:
     """An implementation for a device without kernels that says so."""
 
     def refuse(*arguments: Any, **named: Any) -> Any:
@@ -163,7 +163,7 @@ for _schema in _SCHEMAS:
     torch.library.define(f"dmth_fast::{_schema.split('(', 1)[0]}", _schema[_schema.index("(") :])
 for _name, (_cpu, _fake) in _IMPLEMENTATIONS.items():
     torch.library.impl(f"dmth_fast::{_name}", "cpu", _cpu)
-    torch.library.impl(f"dmth_fast::{_name}", "cuda", _refuse(_name))
+    torch.library.impl(f"dmth_fast::{_name}", "cuda", refusal(_name))
     torch.library.register_fake(f"dmth_fast::{_name}", _fake)
 
 pack = torch.ops.dmth_fast.pack
