@@ -124,7 +124,7 @@ def write_arrays(
         if target.suffix == ".npy":
             np.save(temporary, next(iter(arrays.values())), allow_pickle=False)
         elif target.suffix == ".npz":
-            np.savez(temporary, **arrays)
+            np.savez(temporary, **arrays)  # type: ignore[arg-type]  # its stub takes no **
         else:
             from safetensors.numpy import save_file
 

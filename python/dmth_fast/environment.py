@@ -74,7 +74,11 @@ def summary(environment: dict[str, object] | None = None) -> str:
     if hardware["isa"]:
         machine.append(str(hardware["isa"]))
     machine += hardware["accelerators"] or []
-    software = [f"{name} {versions[name]}" for name in ("dmth_fast", "numpy", "torch") if name in versions]
+    software = [
+        f"{name} {versions[name]}"
+        for name in ("dmth_fast", "numpy", "torch", "faiss-cpu")
+        if name in versions
+    ]
     return f"{', '.join(machine)}; {', '.join(software)}"
 
 

@@ -132,17 +132,16 @@ def _print_table(found: Neighbours, names: Sequence[str] | None, console: "Conso
     offsets, distances, ids = found
     grid = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAVY)
     grid.add_column("query", justify="right")
-    grid.add_column("nearest first: name (distance)" if names else "nearest first: id (distance)")
+    grid.add_column(f"nearest first, {'name' if names else 'id'}:distance")
     shown = min(_SHOWN_QUERIES, len(offsets) - 1)
     for query in range(shown):
         first, last = int(offsets[query]), int(offsets[query + 1])
         cells = [
-            f"{names[ids[i]] if names else ids[i]} ({distances[i]})"
+            f"{names[ids[i]] if names else ids[i]}:{distances[i]}"
             for i in range(first, min(last, first + _SHOWN_NEIGHBOURS))
         ]
         more = last - first - len(cells)
-        # A no-break space keeps a neighbour and its distance on one line.
-        text = "   ".join(cell.replace(" ", "\N{NO-BREAK SPACE}") for cell in cells) or "none"
+        text = "  ".join(cells) or "none"
         grid.add_row(str(query), escape(text) + (f"   and {more:,} more" if more else ""))
     console.print(grid)
     if shown < len(offsets) - 1:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
 __all__ = ["COLUMNS", "Column", "bench_table", "markdown", "measured_table", "table", "used_columns"]
@@ -64,34 +65,26 @@ def used_columns(rows: Sequence[Row]) -> list[Column]:
 
 def table(
     rows: Sequence[Row], *, title: str, caption: str | None = None, columns: Sequence[Column] = ()
-) -> "Table":
+) -> "Group":
     """Lay out rows for a terminal.
 
     Args:
-        rows: Dictionaries with ``name``, any column's value, and optionally ``note`` and ``section`` (a true
-            ``section`` draws a line below the row).
+        rows: Dictionaries with ``name``, any column's value, and optionally ``note``, ``section`` (true: a
+            line is drawn below the row) and ``baseline`` (true: the row cannot be the best).
         title: Says what was measured; the protocol belongs here or in ``caption``.
         caption: Stands below, for hardware and protocol.
         columns: Which columns; none means those in use.
 
     Returns:
-        The table; print it with ``rich.console.Console``.
+        Title, table and caption; print them with ``rich.console.Console``.
 
-    >>> grid = table([{"name": "student", "map": 0.91}], title="digits")
-    >>> [str(column.header) for column in grid.columns]
+    >>> _, grid, _ = table([{"name": "student", "map": 0.91}], title="digits", caption="-").renderables
+    >>> [column.header for column in grid.columns]
     ['method', 'mAP']
     """
-    from rich import box
-    from rich.table import Table
-
     columns = columns or used_columns(rows)
     best = {column.key: _best(rows, column) for column in columns}
-    grid = Table(
-        title=title, caption=caption, box=box.SIMPLE_HEAVY, title_justify="left", caption_justify="left"
-    )
-    grid.add_column("method", no_wrap=True)
-    for column in columns:
-        grid.add_column(column.heading, justify="right", no_wrap=True)
+    grid = _grid("method", *(column.heading for column in columns))
     notes = any(row.get("note") for row in rows)
     if notes:
         grid.add_column("", style="dim")
@@ -103,7 +96,7 @@ def table(
         if notes:
             cells.append(str(row.get("note") or ""))
         grid.add_row(*cells, end_section=bool(row.get("section")))
-    return grid
+    return _framed(title, grid, caption)
 
 
 def markdown(rows: Sequence[Row], *, columns: Sequence[Column] = ()) -> str:
@@ -134,47 +127,40 @@ def _best(rows: Sequence[Row], column: Column) -> str | None:
     return column.show(max(values)) if column.higher_is_better and values else None
 
 
-def bench_table(result: Mapping[str, Any]) -> "Table":
-    """Lay out a search benchmark: our time, and each rival's with how many times longer it took.
+def bench_table(result: Mapping[str, Any]) -> "Group":
+    """Lay out a search benchmark: our time, and each rival's with how many times as long it took.
 
     Args:
         result: What ``dmth_fast.bench.run`` returns, possibly read from its JSON.
     """
-    from rich import box
-    from rich.table import Table
-
     from dmth_fast import environment
 
     rows = result["rows"]
+    first = rows[0]
     rivals = list(dict.fromkeys(name for row in rows for name in row["ratios"]))
-    absent = {name: reason for row in rows for name, reason in row["absent"].items()}
-    caption = [environment.summary(result["environment"])]
-    caption.append("ms for all queries of a call (times as long as dmth_fast): medians of alternating rounds")
-    caption += [f"{name}: {reason}" for name, reason in absent.items()]
-    if "numpy" in rivals:
-        caption.append("numpy uses one thread, whatever --threads says")
-    grid = Table(
-        title="Exact Hamming search, equal answers asserted",
-        caption="\n".join(caption),
-        box=box.SIMPLE_HEAVY,
-        title_justify="left",
-        caption_justify="left",
-    )
-    for heading in ("codes", "bits", "k", "queries", "threads", "dmth_fast", *rivals):
-        grid.add_column(heading, justify="right", no_wrap=True)
+    grid = _grid("bits", "queries", "dmth_fast", *(text for name in rivals for text in (name, "")))
     for row in rows:
-        cells = [f"{row[key]:,}" for key in ("n", "bits", "k", "queries", "threads")]
-        cells.append(f"{row['milliseconds']['dmth_fast']:.3g} ms")
+        cells = [str(row["bits"]), f"{row['queries']:,}", _milliseconds(row["milliseconds"]["dmth_fast"])]
         for name in rivals:
-            if name in row["ratios"]:
-                cells.append(f"{row['milliseconds'][name]:.3g} ms ({row['ratios'][name][1]:.1f}x)")
-            else:
-                cells.append(MISSING)
+            known = name in row["ratios"]
+            cells.append(_milliseconds(row["milliseconds"][name]) if known else MISSING)
+            cells.append(f"{row['ratios'][name][1]:.2f}x" if known else "")
         grid.add_row(*cells)
-    return grid
+    title = (
+        f"Exact search, {first['n']:,} random codes, k = {first['k']}, "
+        f"{first['threads']} thread{'s' if first['threads'] != 1 else ''}; equal answers asserted"
+    )
+    caption = ["time of a call for all its queries, and how many times ours (medians of rounds)"]
+    if "numpy" in rivals and first["threads"] != 1:
+        caption.append("numpy uses one thread")
+    caption += [
+        f"{name}: {why}" for name, why in {k: v for row in rows for k, v in row["absent"].items()}.items()
+    ]
+    caption.append(environment.summary(result["environment"]))
+    return _framed(title, grid, "\n".join(caption))
 
 
-def measured_table(figures: Mapping[str, float], *, title: str, caption: str) -> "Table":
+def measured_table(figures: Mapping[str, float], *, title: str, caption: str) -> "Group":
     """Lay out the figures of one evaluation, one a line.
 
     Args:
@@ -182,14 +168,30 @@ def measured_table(figures: Mapping[str, float], *, title: str, caption: str) ->
         title: What was evaluated.
         caption: The definition in force: ties, normalizer, empty queries.
     """
+    grid = _grid("metric", "value")
+    for name, value in figures.items():
+        grid.add_row(name, f"{value:.4f}")
+    return _framed(title, grid, caption)
+
+
+def _grid(*headings: str) -> "Table":
+    """A table with its first column to the left and the others to the right."""
     from rich import box
     from rich.table import Table
 
-    grid = Table(
-        title=title, caption=caption, box=box.SIMPLE_HEAVY, title_justify="left", caption_justify="left"
-    )
-    grid.add_column("metric", no_wrap=True)
-    grid.add_column("value", justify="right", no_wrap=True)
-    for name, value in figures.items():
-        grid.add_row(name, f"{value:.4f}")
+    grid = Table(box=box.SIMPLE_HEAVY)
+    for index, heading in enumerate(headings):
+        grid.add_column(heading, justify="right" if index else "left", no_wrap=True)
     return grid
+
+
+def _framed(title: str, grid: "Table", caption: str | None) -> "Group":
+    """Title and caption as lines of their own: rich would break them at the width of the table."""
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(Text(title, style="bold"), grid, *([Text(caption, style="dim")] if caption else []))
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.3g} ms" if value < 999.5 else f"{value / 1e3:.3g} s"
