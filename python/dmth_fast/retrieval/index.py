@@ -96,7 +96,7 @@ class Index:
             raise IndexError(f"ids must be in [0, {self._count}), got {wrong[0]}")
         return view[ids]
 
-    def search(self, queries: AnyArray, k: int, *, threads: int | None = None) -> SearchResult:
+    def search(self, queries: AnyArray, k: int = 10, *, threads: int | None = None) -> SearchResult:
         """The k codes nearest to each query; arguments, result and errors of :func:`dmth_fast.search`."""
         wanted = checked_codes(as_numpy(queries, "queries"), "queries", self._bits)
         count, workers = integer(k, "k", 1), optional_integer(threads, "threads", 1)

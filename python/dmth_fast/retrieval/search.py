@@ -38,7 +38,7 @@ class RangeResult(NamedTuple):
 
 
 def search(
-    codes: AnyArray, queries: AnyArray, k: int, *, bits: int | None = None, threads: int | None = None
+    codes: AnyArray, queries: AnyArray, k: int = 10, *, bits: int | None = None, threads: int | None = None
 ) -> SearchResult:
     """The k codes nearest to each query.
 
