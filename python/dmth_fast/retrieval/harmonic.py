@@ -23,13 +23,13 @@ def harmonic_difference(start: Array, stop: Array) -> Array:
     >>> bool(np.isclose(harmonic_difference(np.array(2), np.array(4)), 1 / 3 + 1 / 4, rtol=1e-15))
     True
     """
-    first, last = np.broadcast_arrays(np.asarray(start, np.float64), np.asarray(stop, np.float64))
-    small_first = np.minimum(first, _SMALL).astype(np.intp)
-    small_last = np.minimum(last, _SMALL).astype(np.intp)
-    value: Array = _TABLE[small_last] - _TABLE[small_first]
+    first, last = np.asarray(start, np.float64), np.asarray(stop, np.float64)
     large_first, large_last = np.maximum(first, _SMALL), np.maximum(last, _SMALL)
-    value = value + np.log1p((large_last - large_first) / large_first)
-    value += _tail(large_last) - _tail(large_first)
+    value: Array = np.log1p((large_last - large_first) / large_first)
+    value = value + (_tail(large_last) - _tail(large_first))
+    if np.min(first, initial=_SMALL) < _SMALL:
+        small_first, small_last = (np.minimum(x, _SMALL).astype(np.intp) for x in (first, last))
+        value += _TABLE[small_last] - _TABLE[small_first]
     return value
 
 

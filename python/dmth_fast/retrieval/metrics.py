@@ -8,7 +8,7 @@ import numpy as np
 
 from dmth_fast.retrieval.arguments import Array
 from dmth_fast.retrieval.harmonic import cumulated_discounts
-from dmth_fast.retrieval.rankings import Rankings, TiedRankings
+from dmth_fast.retrieval.rankings import Rankings, TiedRankings, ratio
 
 TIES = ("expected", "stable", "optimistic", "pessimistic")
 NORMALIZERS = ("relevant", "min", "retrieved")
@@ -35,19 +35,17 @@ def average_precision(rankings: Rankings, top_k: int | Array | None, normalizer:
     if normalizer == "retrieved":
         return rankings.mean_precision(k)
     relevant = rankings.num_relevant
-    return _ratio(
-        rankings.precision_sum(k), relevant if normalizer == "relevant" else np.minimum(relevant, k)
-    )
+    return ratio(rankings.precision_sum(k), relevant if normalizer == "relevant" else np.minimum(relevant, k))
 
 
 def precision_at(rankings: Rankings, k: int | Array) -> Array:
     """P@K: relevant items among the first K, over K (which may exceed the number of items)."""
-    return _ratio(rankings.hits_within(_cut(rankings, k)), np.broadcast_to(k, rankings.num_items.shape))
+    return ratio(rankings.hits_within(_cut(rankings, k)), np.broadcast_to(k, rankings.num_items.shape))
 
 
 def recall_at(rankings: Rankings, k: int | Array) -> Array:
     """R@K: relevant items among the first K, over all relevant ones; 0 where there are none."""
-    return _ratio(rankings.hits_within(_cut(rankings, k)), rankings.num_relevant)
+    return ratio(rankings.hits_within(_cut(rankings, k)), rankings.num_relevant)
 
 
 def ndcg_at(rankings: Rankings, k: int) -> Array:
@@ -58,7 +56,7 @@ def ndcg_at(rankings: Rankings, k: int) -> Array:
     """
     cut = _cut(rankings, k)
     best = np.minimum(rankings.num_relevant, cut)
-    return _ratio(rankings.discounted_hits(cut), cumulated_discounts(int(best.max(initial=0)))[best])
+    return ratio(rankings.discounted_hits(cut), cumulated_discounts(int(best.max(initial=0)))[best])
 
 
 def r_precision(rankings: Rankings) -> Array:
@@ -74,23 +72,17 @@ def map_at_r(rankings: Rankings) -> Array:
 def precision_within(tied: TiedRankings) -> Array:
     """P@H<=r: (q, bits + 1), the relevant share of the ball of each radius r; NaN for an empty ball."""
     inside = np.cumsum(tied.every, axis=1)
-    share = _ratio(np.cumsum(tied.relevant, axis=1), inside)
+    share = ratio(np.cumsum(tied.relevant, axis=1), inside)
     share[inside == 0] = np.nan
     return share
 
 
 def recall_within(tied: TiedRankings) -> Array:
     """R@H<=r: (q, bits + 1), the share of the relevant items within each radius r; 0 where none exist."""
-    return _ratio(np.cumsum(tied.relevant, axis=1), tied.num_relevant[:, None])
+    return ratio(np.cumsum(tied.relevant, axis=1), tied.num_relevant[:, None])
 
 
 def _cut(rankings: Rankings, top_k: int | Array | None) -> Array:
     """K of each query, no more than its items."""
     items = rankings.num_items
     return items if top_k is None else np.minimum(items, top_k)
-
-
-def _ratio(numerator: Array, denominator: Array) -> Array:
-    """``numerator / denominator``, 0 where the denominator is 0."""
-    denominator = np.broadcast_to(denominator, numerator.shape)
-    return np.divide(numerator, denominator, out=np.zeros(numerator.shape), where=denominator != 0)

@@ -6,6 +6,7 @@ written once. Expectations over the open orders are exact and in closed form, O(
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -91,8 +92,8 @@ class TiedRankings:
 
     def hits_within(self, k: Array) -> Array:
         """E = N+_{d-1} + (K - N_{d-1}) n+_d / n_d in the group d that straddles K."""
-        taken = self._taken(k)
-        hits: Array = (taken * _ratio(self.relevant, self.every)).sum(axis=1)
+        taken = np.clip(k[:, None] - self._before, 0, self.every)
+        hits: Array = (taken * ratio(self.relevant, self.every)).sum(axis=1)
         return hits
 
     def precision_sum(self, k: Array) -> Array:
@@ -101,8 +102,8 @@ class TiedRankings:
         ``sum_d (n+/n) { [N+ + 1 - rho (N + 1)] (H_{N + s} - H_N) + rho s }`` with N, N+ the counts
         before group d, s = min(n, K - N) its ranks within K, rho = (n+ - 1) / (n - 1).
         """
-        total: Array = self._precision_terms(k).sum(axis=1)
-        return total
+        rows, groups = self._hit_groups(k)
+        return np.bincount(rows, self._precision_terms(rows, groups, k), minlength=len(k))
 
     def mean_precision(self, k: Array) -> Array:
         """The expected ratio of the precision sum and the number of hits, both random in one group.
@@ -110,21 +111,21 @@ class TiedRankings:
         Given m relevant items in the s ranks of the straddling group, the closed form holds with
         share m / s and rho = (m - 1) / (s - 1); m is hypergeometric.
         """
-        taken = self._taken(k)
-        terms = self._precision_terms(k)
-        mixed = (self.relevant > 0) & (self.relevant < self.every)
-        cut = (taken > 0) & (taken < self.every) & mixed
-        total = np.where(cut, 0.0, terms).sum(axis=1)
-        hits = np.where(cut, 0, np.where(self.relevant > 0, np.minimum(taken, self.relevant), 0)).sum(axis=1)
-        value = _ratio(total, hits)
-        before = np.cumsum(self.every, axis=1) - self.every
-        for i, d in np.argwhere(cut):
-            slots, n, relevant, rank = int(taken[i, d]), self.every[i, d], self.relevant[i, d], before[i, d]
-            m, probability = hypergeometric(int(n), int(relevant), slots)
-            rho = _ratio(np.maximum(m - 1, 0), np.full(m.shape, slots - 1))
+        rows, groups = self._hit_groups(k)
+        terms = self._precision_terms(rows, groups, k)
+        n, relevant, before = (part[rows, groups] for part in (self.every, self.relevant, self._before))
+        taken = np.minimum(n, k[rows] - before)
+        random = (taken < n) & (relevant < n)
+        total = np.bincount(rows, np.where(random, 0.0, terms), minlength=len(k))
+        hits = np.bincount(rows, np.where(random, 0, np.minimum(taken, relevant)), minlength=len(k))
+        value = ratio(total, hits)
+        for j in np.flatnonzero(random):
+            i, slots, rank = rows[j], int(taken[j]), int(before[j])
+            m, probability = hypergeometric(int(n[j]), int(relevant[j]), slots)
+            rho = ratio(np.maximum(m - 1, 0), np.full(m.shape, slots - 1))
             step = float(harmonic_difference(np.array(rank), np.array(rank + slots)))
             inside = (m / slots) * ((hits[i] + 1 - rho * (rank + 1)) * step + rho * slots)
-            value[i] = (probability * _ratio(total[i] + inside, hits[i] + m)).sum()
+            value[i] = (probability * ratio(total[i] + inside, hits[i] + m)).sum()
         return value
 
     def discounted_hits(self, k: Array) -> Array:
@@ -139,8 +140,9 @@ class TiedRankings:
     def reciprocal_rank(self) -> Array:
         """``sum_x P(x) / (N + x)``, P(x) = C(n - x, n+ - 1) / C(n, n+) that x is the first hit."""
         before, n, relevant, found = self._first_group()
-        value = np.zeros(len(n))
-        active = np.flatnonzero(found)
+        single = found & (relevant == 1)
+        value = np.where(single, ratio(harmonic_difference(before, before + n), n), 0.0)
+        active = np.flatnonzero(found & ~single)
         probability = relevant[active] / n[active]
         x = 1
         while active.size:
@@ -153,28 +155,37 @@ class TiedRankings:
             active, probability = active[going], probability[going]
         return value
 
+    @cached_property
+    def _before(self) -> Array:
+        """(q, groups): items before each group."""
+        return np.cumsum(self.every, axis=1) - self.every
+
+    @cached_property
+    def _hits_before(self) -> Array:
+        """(q, groups): relevant items before each group."""
+        return np.cumsum(self.relevant, axis=1) - self.relevant
+
     def _first_group(self) -> tuple[Array, Array, Array, Array]:
         """Items before the first group with a hit, its size, its hits, and whether there is one."""
         rows = np.arange(len(self.every))
         group = np.argmax(self.relevant > 0, axis=1)
-        n, relevant = self.every[rows, group], self.relevant[rows, group]
-        before = np.cumsum(self.every, axis=1)[rows, group] - n
-        return before.astype(np.float64), n.astype(np.float64), relevant.astype(np.float64), relevant > 0
+        parts = (self._before, self.every, self.relevant)
+        before, n, relevant = (part[rows, group].astype(np.float64) for part in parts)
+        return before, n, relevant, relevant > 0
 
-    def _taken(self, k: Array) -> Array:
-        """(q, groups): ranks of each group within the first ``k``."""
-        before = np.cumsum(self.every, axis=1) - self.every
-        taken: Array = np.clip(k[:, None] - before, 0, self.every)
-        return taken
+    def _hit_groups(self, k: Array) -> tuple[Array, Array]:
+        """Rows and columns of the groups with a hit that begin within ``k``: only they count."""
+        rows, groups = np.nonzero((self.relevant > 0) & (self._before < k[:, None]))
+        return rows, groups
 
-    def _precision_terms(self, k: Array) -> Array:
-        taken = self._taken(k)
-        before = np.cumsum(self.every, axis=1) - self.every
-        hits_before = np.cumsum(self.relevant, axis=1) - self.relevant
-        rho = _ratio(np.maximum(self.relevant - 1, 0), self.every - 1)
+    def _precision_terms(self, rows: Array, groups: Array, k: Array) -> Array:
+        """The terms of :meth:`precision_sum` for some groups."""
+        parts = (self.every, self.relevant, self._before, self._hits_before)
+        n, relevant, before, hits = (part[rows, groups].astype(np.float64) for part in parts)
+        taken = np.minimum(n, k[rows] - before)
+        rho = (relevant - 1) / np.maximum(n - 1, 1)
         step = harmonic_difference(before, before + taken)
-        inner = (hits_before + 1 - rho * (before + 1)) * step + rho * taken
-        terms: Array = _ratio(self.relevant, self.every) * inner
+        terms: Array = relevant / n * ((hits + 1 - rho * (before + 1)) * step + rho * taken)
         return terms
 
 
@@ -199,20 +210,19 @@ class StrictRankings:
 
     def hits_within(self, k: Array) -> Array:
         """A count."""
-        return self._sum(np.ones(len(self.ranks)), k)
+        return (self._stops(k) - self.offsets[:-1]).astype(np.float64)
 
     def precision_sum(self, k: Array) -> Array:
         """The j-th relevant item at rank r has precision j / r."""
-        starts = np.repeat(self.offsets[:-1], self.num_relevant)
-        return self._sum((np.arange(len(self.ranks)) - starts + 1) / self.ranks, k)
+        return self._sum(self._precisions, k)
 
     def mean_precision(self, k: Array) -> Array:
         """A plain ratio."""
-        return _ratio(self.precision_sum(k), self.hits_within(k))
+        return ratio(self.precision_sum(k), self.hits_within(k))
 
     def discounted_hits(self, k: Array) -> Array:
         """A plain sum."""
-        return self._sum(1.0 / np.log2(1.0 + self.ranks), k)
+        return self._sum(self._discounts, k)
 
     def first_rank(self) -> Array:
         """The first of each row."""
@@ -225,11 +235,34 @@ class StrictRankings:
         """1 / infinity is 0 where there is none."""
         return 1.0 / self.first_rank()
 
+    @cached_property
+    def _keys(self) -> Array:
+        """Ranks made ascending over all rows, to be searched at once."""
+        return self.ranks + np.repeat(np.arange(len(self.num_items)) * self._span, self.num_relevant)
+
+    @property
+    def _span(self) -> int:
+        return int(self.num_items.max(initial=0)) + 1
+
+    @cached_property
+    def _precisions(self) -> Array:
+        starts = np.repeat(self.offsets[:-1], self.num_relevant)
+        return np.append((np.arange(len(self.ranks)) - starts + 1) / self.ranks, 0.0)
+
+    @cached_property
+    def _discounts(self) -> Array:
+        return np.append(1.0 / np.log2(1.0 + self.ranks), 0.0)
+
+    def _stops(self, k: Array) -> Array:
+        """(q,): where in ``ranks`` each row's ranks up to ``k`` end."""
+        bounds = np.arange(len(self.num_items)) * self._span + np.minimum(k, self.num_items)
+        return np.searchsorted(self._keys, bounds, side="right")
+
     def _sum(self, values: Array, k: Array) -> Array:
-        """Sum ``values`` over each row's ranks up to ``k``."""
-        rows = np.repeat(np.arange(len(self.num_items)), self.num_relevant)
-        inside = self.ranks <= k[rows]
-        return np.bincount(rows[inside], weights=values[inside], minlength=len(self.num_items))
+        """Sum each row's values up to ``k``; one value more than ranks, so that any end is in range."""
+        bounds = np.stack([self.offsets[:-1], self._stops(k)], axis=1)
+        sums = np.add.reduceat(values, bounds.ravel())[::2]
+        return np.where(bounds[:, 0] < bounds[:, 1], sums, 0.0)
 
 
 def hypergeometric(items: int, marked: int, draws: int) -> tuple[Array, Array]:
@@ -263,11 +296,11 @@ def discounted_sum(every: Array, gains: Array, k: Array) -> Array:
     end = np.minimum(before + every, k[:, None])
     discounts = cumulated_discounts(int(end.max(initial=0)))
     step = discounts[end] - discounts[np.minimum(before, end)]
-    value: Array = (_ratio(gains, every) * step).sum(axis=1)
+    value: Array = (ratio(gains, every) * step).sum(axis=1)
     return value
 
 
-def _ratio(numerator: Array, denominator: Array) -> Array:
+def ratio(numerator: Array, denominator: Array) -> Array:
     """``numerator / denominator``, 0 where the denominator is 0."""
     shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
     zero = np.zeros(shape)
