@@ -1,0 +1,239 @@
+"""Networks that turn images into feature vectors, found by name."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dmth_fast.learning.augmentation import IMAGENET, Normalization
+from dmth_fast.learning.weights import load_weights
+
+
+class Backbone(nn.Module):
+    """A network from normalised images (b, 3, h, w) to features (b, feature_dim).
+
+    Attributes:
+        name: the name :func:`build_backbone` knows it by.
+        feature_dim: length of a feature vector.
+        input_size: side in pixels that it wants; None takes any size the data have.
+        normalization: mean and deviation of its inputs.
+        num_classes: classes of its own classifier, 0 without one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        feature_dim: int,
+        *,
+        input_size: int | None = None,
+        normalization: Normalization = IMAGENET,
+        num_classes: int = 0,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.feature_dim = feature_dim
+        self.input_size = input_size
+        self.normalization = normalization
+        self.num_classes = num_classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features (b, feature_dim) of normalised images (b, 3, h, w)."""
+        raise NotImplementedError
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return the logits (b, num_classes) of its own classifier."""
+        raise ValueError(f"backbone {self.name} has no classifier of its own")
+
+
+class _Block(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut without parameters (option A: subsample, pad with zeros)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.stride, self.new_channels = stride, outputs - inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        if self.stride != 1 or self.new_channels:
+            before = self.new_channels // 2
+            x = x[:, :, :: self.stride, :: self.stride]
+            x = nn.functional.pad(x, (0, 0, 0, 0, before, self.new_channels - before))
+        return torch.relu(y + x)
+
+
+class CifarResNet(Backbone):
+    """ResNet for 32 x 32 images (He et al., CVPR 2016, section 4.2): depth 6n + 2, widths 16, 32, 64."""
+
+    def __init__(self, name: str, depth: int, num_classes: int = 0) -> None:
+        super().__init__(name, 64, num_classes=num_classes)
+        blocks = (depth - 2) // 6
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1 = self._stage(16, 16, blocks, 1)
+        self.layer2 = self._stage(16, 32, blocks, 2)
+        self.layer3 = self._stage(32, 64, blocks, 2)
+        self.linear = nn.Linear(64, num_classes) if num_classes else None
+        _initialize(self)
+
+    @staticmethod
+    def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
+        rest = (_Block(outputs, outputs, 1) for _ in range(blocks - 1))
+        return nn.Sequential(_Block(inputs, outputs, stride), *rest)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features (b, 64)."""
+        x = torch.relu(self.bn1(self.conv1(images)))
+        return self.layer3(self.layer2(self.layer1(x))).mean((2, 3))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return the logits of the final linear layer."""
+        return super().classify(features) if self.linear is None else self.linear(features)
+
+
+class TinyNet(Backbone):
+    """Three stages of two 3 x 3 convolutions, widths w, 2w, 4w, for images from 8 x 8 to 32 x 32 pixels."""
+
+    def __init__(self, name: str, width: int) -> None:
+        super().__init__(name, 4 * width)
+        layers: list[nn.Module] = []
+        inputs = 3
+        for stage, outputs in enumerate((width, 2 * width, 4 * width)):
+            for stride in (2 if stage else 1, 1):
+                layers += [
+                    nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+                    nn.BatchNorm2d(outputs),
+                    nn.ReLU(),
+                ]
+                inputs = outputs
+        self.layers = nn.Sequential(*layers)
+        _initialize(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features (b, 4 * width)."""
+        return self.layers(images).mean((2, 3))
+
+
+class MobileNetV2(Backbone):
+    """torchvision's MobileNetV2 (Sandler et al., CVPR 2018); features are the pooled 1280 channels."""
+
+    def __init__(self, name: str) -> None:
+        from torchvision.models import mobilenet_v2
+
+        super().__init__(name, 1280, input_size=224, num_classes=1000)
+        network = mobilenet_v2(weights=None)
+        self.features, self.classifier = network.features, network.classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features (b, 1280)."""
+        return self.features(images).mean((2, 3))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return the 1000 ImageNet logits."""
+        return self.classifier(features)
+
+
+class SqueezeNet(Backbone):
+    """torchvision's SqueezeNet 1.1 (Iandola et al. 2016); features are 512 pooled channels and the 1000 logits.
+
+    The classifier is a convolution over the map, so its logits cannot be had from the pooled channels and go along.
+    """
+
+    def __init__(self, name: str) -> None:
+        from torchvision.models import squeezenet1_1
+
+        super().__init__(name, 1512, input_size=224, num_classes=1000)
+        network = squeezenet1_1(weights=None)
+        self.features, self.classifier = network.features, network.classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features (b, 1512)."""
+        maps = self.features(images)
+        return torch.cat([maps.mean((2, 3)), self.classifier(maps).flatten(1)], 1)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return the 1000 ImageNet logits."""
+        return features[:, 512:]
+
+
+BACKBONES: dict[str, Callable[[str, int], Backbone]] = {
+    **{
+        f"resnet{depth}": lambda name, classes: CifarResNet(name, int(name[6:]), classes)
+        for depth in (20, 32, 44, 56)
+    },
+    "tiny": lambda name, _: TinyNet(name, 16),
+    "mobilenet_v2": lambda name, _: MobileNetV2(name),
+    "squeezenet1_1": lambda name, _: SqueezeNet(name),
+}
+"""Builders by name, called with the name and the number of classes of the network's own classifier (0: none).
+
+``tiny-<width>`` is understood beside them.
+"""
+
+
+def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
+    """Build a network by name and, if ``weights`` is given, load a safetensors state dict into it.
+
+    With weights a classifier found in the file (``linear.*`` of the CIFAR ResNets) comes along.
+
+    Args:
+        name: a key of :data:`BACKBONES`, or ``tiny-<width>``.
+        weights: a local safetensors file; fp16 and bf16 weights are widened to fp32.
+
+    Raises:
+        FileNotFoundError: the weights file does not exist.
+        ValueError: unknown name, or a checkpoint of another architecture (the first differing keys are named).
+
+    Example:
+        >>> network = build_backbone("tiny-8")
+        >>> network.feature_dim, network.input_size
+        (32, None)
+    """
+    if match := re.fullmatch(r"tiny-([1-9]\d{0,3})", name):
+        width = int(match[1])
+        builder: Callable[[str, int], Backbone] = lambda name, _: TinyNet(name, width)  # noqa: E731
+    elif name in BACKBONES:
+        builder = BACKBONES[name]
+    else:
+        raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, tiny-<width>; got {name!r}")
+    if weights is None:
+        return builder(name, 0)
+    state = load_weights(weights)
+    classes = int(state["linear.weight"].shape[0]) if "linear.weight" in state else 0
+    network = builder(name, classes)
+    fill(network, state, f"checkpoint {weights}", name)
+    return network
+
+
+def fill(network: nn.Module, state: dict[str, Tensor], what: str, name: str) -> None:
+    """Load ``state`` into ``network`` exactly, or raise ValueError naming the keys that do not fit."""
+    own: dict[str, Any] = network.state_dict()
+    # Counters that only a momentum of None would read; older files do not have them.
+    state = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")} | state
+    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shapes = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in sorted(own.keys() & state.keys())
+        if own[key].shape != state[key].shape
+    ]
+    faults = [
+        f"{len(keys)} {kind} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+        for kind, keys in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+        if keys
+    ]
+    if faults:
+        raise ValueError(f"{what} is not of the architecture {name}: keys {'; '.join(faults)}")
+    network.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()})
+
+
+def _initialize(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,0 +1,169 @@
+"""How projected features of several teachers become one, found by name."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from dmth_fast.learning.config import one_of
+from dmth_fast.learning.heads import HashHead
+
+
+class Fusion(nn.Module):
+    """Projected teacher features (b, teachers, dim) to one feature (b, ``output_dim``) and weights (b, teachers)."""
+
+    output_dim: int
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the fused features and the weight of each teacher for each image (rows sum to 1)."""
+        raise NotImplementedError
+
+
+class MeanFusion(Fusion):
+    """``F = mean_k z_k``."""
+
+    def __init__(self, teachers: int, dim: int, temperature: float) -> None:
+        del temperature
+        super().__init__()
+        self.output_dim, self.teachers = dim, teachers
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean over teachers and equal weights."""
+        return z.mean(1), z.new_full(z.shape[:2], 1 / self.teachers)
+
+
+class ConcatFusion(Fusion):
+    """``F = [z_1, ..., z_K]``."""
+
+    def __init__(self, teachers: int, dim: int, temperature: float) -> None:
+        del temperature
+        super().__init__()
+        self.output_dim, self.teachers = teachers * dim, teachers
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the concatenation and equal weights."""
+        return z.flatten(1), z.new_full(z.shape[:2], 1 / self.teachers)
+
+
+class StaticFusion(Fusion):
+    """``F = sum_k a_k z_k`` with ``a = softmax(w / tau)``: one learned weight a teacher, the same for all images."""
+
+    def __init__(self, teachers: int, dim: int, temperature: float) -> None:
+        super().__init__()
+        self.output_dim, self.temperature = dim, temperature
+        self.weight = nn.Parameter(torch.zeros(teachers))
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the weighted sum and the weights."""
+        weights = torch.softmax(self.weight / self.temperature, 0).expand(z.shape[:2])
+        return (weights[..., None] * z).sum(1), weights
+
+
+class AttentionFusion(Fusion):
+    """``F = sum_k a_k z_k``, ``a = softmax(e / tau)``, ``e_k = v^T (tanh(U z_k) * sigmoid(G z_k))``.
+
+    Gated attention of Ilse et al., ICML 2018, equation 9, over teachers instead of instances. A temperature of 4
+    keeps all teachers heard; at 1 one teacher takes over, another with each seed.
+    """
+
+    def __init__(self, teachers: int, dim: int, temperature: float) -> None:
+        del teachers
+        super().__init__()
+        hidden = max(1, dim // 2)
+        self.output_dim, self.temperature = dim, temperature
+        self.value = nn.Linear(dim, hidden, bias=False)
+        self.gate = nn.Linear(dim, hidden, bias=False)
+        self.score = nn.Linear(hidden, 1, bias=False)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the weighted sum and the weights."""
+        scores = self.score(torch.tanh(self.value(z)) * torch.sigmoid(self.gate(z)))[..., 0]
+        weights = torch.softmax(scores / self.temperature, 1)
+        return (weights[..., None] * z).sum(1), weights
+
+
+FUSIONS: dict[str, Callable[[int, int, float], Fusion]] = {
+    "attention": AttentionFusion,
+    "concat": ConcatFusion,
+    "mean": MeanFusion,
+    "static": StaticFusion,
+}
+"""Fusions by name, built from the number of teachers, the projected length and the temperature."""
+
+
+def entropy(weights: Tensor) -> Tensor:
+    """Mean entropy in nats of weights (b, teachers).
+
+    Example:
+        >>> import torch
+        >>> round(entropy(torch.full((3, 2), 0.5)).item(), 4)
+        0.6931
+    """
+    return -torch.xlogy(weights, weights).sum(1).mean()
+
+
+class FusedNetwork(nn.Module):
+    """Standardise, project and fuse teacher features; then a hash layer and a classifier.
+
+    ``z_k = LN(W_k standardise(f_k))``, fusion to F, ``h = BN(W_h F)``, ``o = W_c F``.
+
+    Args:
+        dims: feature length of each teacher.
+        fusion: a key of :data:`FUSIONS`.
+        dim: length of each z_k.
+        bits: width of the hash layer.
+        num_classes: of the classifier.
+        temperature: of the attention.
+        dropout: on the standardised features.
+        probes: which teachers get a linear classifier of their own here, having none for these classes.
+    """
+
+    def __init__(
+        self,
+        dims: tuple[int, ...],
+        *,
+        fusion: str,
+        dim: int,
+        bits: int,
+        num_classes: int,
+        temperature: float,
+        dropout: float,
+        probes: tuple[bool, ...],
+    ) -> None:
+        super().__init__()
+        one_of("fusion", fusion, FUSIONS)
+        for k, length in enumerate(dims):
+            self.register_buffer(f"mean_{k}", torch.zeros(length))
+            self.register_buffer(f"deviation_{k}", torch.ones(length))
+        self.dropout = nn.Dropout(dropout)
+        self.projections = nn.ModuleList(nn.Linear(length, dim) for length in dims)
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in dims)
+        self.fusion = FUSIONS[fusion](len(dims), dim, temperature)
+        self.head = HashHead(self.fusion.output_dim, bits)
+        self.classifier = nn.Linear(self.fusion.output_dim, num_classes)
+        self.probes = nn.ModuleDict(
+            {str(k): nn.Linear(length, num_classes) for k, length in enumerate(dims) if probes[k]}
+        )
+
+    def set_statistics(self, k: int, features: Tensor) -> None:
+        """Store mean and deviation of teacher k's features (n, d)."""
+        values = features.float()
+        getattr(self, f"mean_{k}").copy_(values.mean(0))
+        getattr(self, f"deviation_{k}").copy_(values.std(0).clamp_min(1e-4))
+
+    def standardize(self, features: list[Tensor]) -> list[Tensor]:
+        """Subtract each dimension's mean and divide by its deviation."""
+        return [
+            (feature.float() - getattr(self, f"mean_{k}")) / getattr(self, f"deviation_{k}")
+            for k, feature in enumerate(features)
+        ]
+
+    def forward(self, features: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return fused features F, code values h, logits o and the teachers' weights."""
+        standardized = self.standardize(features)
+        z = [
+            norm(project(self.dropout(x)))
+            for norm, project, x in zip(self.norms, self.projections, standardized, strict=True)
+        ]
+        fused, weights = self.fusion(torch.stack(z, 1))
+        return fused, self.head(fused), self.classifier(fused), weights

@@ -1,0 +1,330 @@
+"""The student: a backbone with a hash head, trained on labels and, if there is one, a fused teacher."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+import dmth_fast
+from dmth_fast.learning.backbones import Backbone, build_backbone, fill
+from dmth_fast.learning.config import HasherConfig, at_least, configure, from_mapping, one_of, to_mapping
+from dmth_fast.learning.data import ImageSet, from_array, open_images
+from dmth_fast.learning.losses import HashLoss, build_loss, random_centers
+from dmth_fast.learning.network import HashNetwork, image_batches, prepare
+from dmth_fast.learning.objective import StudentBatches, StudentObjective
+from dmth_fast.learning.sources import fit_size
+from dmth_fast.learning.training import Metrics, train_objective
+from dmth_fast.learning.weights import load_weights, save_json, save_tensors
+
+if TYPE_CHECKING:
+    from dmth_fast.learning.teacher import FusedTeacher
+
+RECIPES = ("dmth", "plain")
+FORMAT = "dmth-fast-hasher-1"
+
+
+class Hasher:
+    """A network from images to packed binary codes.
+
+    Args:
+        backbone: a name that :func:`~dmth_fast.learning.backbones.build_backbone` knows.
+        bits: width of the codes, 1 to 4096.
+        weights: safetensors file to start from; None starts from random weights of the seed.
+        config: fields of :class:`~dmth_fast.learning.config.HasherConfig` or of its sections
+            (``epochs=30, lr=0.1, margin=0.2, feature=4.0, ...``).
+
+    Attributes:
+        backbone: the name.
+        bits: width of the codes.
+        config: the settings.
+        classes: names of the classes it was trained on.
+        input_size: height and width of the images it was trained on; None before training.
+        history: one dict of metrics an epoch.
+        recipe: how it was trained; None before training.
+
+    Raises:
+        TypeError: an unknown setting.
+        ValueError: a value out of range.
+
+    Example:
+        >>> from dmth_fast.learning.data import digits
+        >>> train, test = digits()
+        >>> hasher = Hasher("tiny-4", bits=16, epochs=1, padding=1, flip=False).fit(train, progress=False)
+        >>> hasher.encode(test).shape
+        (599, 2)
+    """
+
+    def __init__(
+        self, backbone: str, bits: int = 64, *, weights: str | Path | None = None, **config: Any
+    ) -> None:
+        if not 1 <= bits <= 4096:
+            raise ValueError(f"bits must lie in 1..4096, got {bits}")
+        self.backbone, self.bits = backbone, bits
+        self.config = configure(HasherConfig, config)
+        self.classes: tuple[str, ...] = ()
+        self.input_size: tuple[int, int] | None = None
+        self.history: list[Metrics] = []
+        self.recipe: str | None = None
+        self.teachers: list[dict[str, Any]] = []
+        self.hash_loss: HashLoss | None = None
+        with torch.random.fork_rng():
+            torch.manual_seed(self.config.training.seed)
+            network = build_backbone(backbone, weights)
+            self.network = HashNetwork(_without_classifier(network), bits).to(
+                memory_format=torch.channels_last
+            )
+        self.network.eval()
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of trainable values in backbone and hash head."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    def fit(
+        self,
+        train: ImageSet,
+        recipe: str | None = None,
+        teacher: "FusedTeacher | None" = None,
+        validation: ImageSet | None = None,
+        progress: bool = True,
+        *,
+        run_dir: str | Path | None = None,
+        resume: bool = False,
+    ) -> "Hasher":
+        """Train, keeping the last epoch.
+
+        With a teacher, epoch e shows view e mod V of each image, the very view whose teacher outputs are cached;
+        without one each epoch shows a new view.
+
+        Args:
+            train: labelled images.
+            recipe: ``"dmth"``: labels and a teacher; ``"plain"``: labels alone. None follows from ``teacher``.
+            teacher: a fitted :class:`~dmth_fast.learning.teacher.FusedTeacher`.
+            validation: labelled images measured after each epoch (accuracy; mAP of its even rows against its odd).
+            progress: show progress on standard error.
+            run_dir: folder for a checkpoint and ``metrics.jsonl`` after each epoch.
+            resume: continue from the checkpoint in ``run_dir``.
+
+        Returns:
+            self.
+
+        Raises:
+            ValueError: recipe and teacher disagree, no labels, one class only, fewer images than a batch, or views,
+                classes or bits that the teacher does not share.
+            FloatingPointError: a loss term is not finite.
+        """
+        recipe = ("plain" if teacher is None else "dmth") if recipe is None else recipe
+        one_of("recipe", recipe, RECIPES)
+        if (recipe == "dmth") != (teacher is not None):
+            raise ValueError(f"recipe {recipe!r} {'needs a' if teacher is None else 'takes no'} teacher")
+        train.required_labels(f"hash loss {self.config.loss.hash_loss!r}")
+        if len(train.classes) < 2:
+            raise ValueError(f"training needs at least two classes, got {len(train.classes)}")
+        if teacher is not None:
+            self._check_teacher(teacher, train)
+        seed = self.config.training.seed
+        shared = teacher is not None and teacher.bits == self.bits
+        centers = (
+            teacher.centers
+            if shared and teacher
+            else random_centers(len(train.classes), self.bits, seed=seed)
+        )
+        self.hash_loss = build_loss(self.config.loss, centers)
+        self.classes, self.input_size, self.recipe = train.classes, train.size, recipe
+        self.teachers = [] if teacher is None else teacher.cards
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            objective = StudentObjective(self.network, self.hash_loss, self.config, teacher)
+        self.history = train_objective(
+            objective,
+            StudentBatches(train, self.network.backbone, self.config, teacher),
+            self.config.training,
+            title=f"{self.backbone} {recipe}",
+            settings={
+                "backbone": self.backbone,
+                "bits": self.bits,
+                "recipe": recipe,
+                "config": to_mapping(self.config),
+                "images": train.content_hash(),
+                "teacher": None if teacher is None else teacher.state_hash,
+            },
+            run_dir=None if run_dir is None else Path(run_dir),
+            resume=resume,
+            progress=progress,
+            on_epoch=None if validation is None else self._validator(validation),
+        )
+        self.network.to("cpu").eval()
+        return self
+
+    def encode(self, images: Any, batch_size: int = 256) -> Any:
+        """Return the packed codes of images.
+
+        Args:
+            images: a path, a folder, a zip archive, a PIL image, a uint8 array or tensor, or an ImageSet; images of
+                another size than the training images are resized and cut as by ``open_images(size=...)``.
+            batch_size: images a step; the codes do not depend on it.
+
+        Returns:
+            uint8 (n, ceil(bits / 8)): a tensor for a tensor, else NumPy.
+        """
+        values = self.values(images, batch_size)
+        return dmth_fast.pack(values)
+
+    def values(self, images: Any, batch_size: int = 256) -> Any:
+        """Return the code values (n, bits), float32, before they are cut to bits; as :meth:`encode`."""
+        values = self._run(images, batch_size, lambda features, h: h)
+        return values if isinstance(images, Tensor) else values.numpy()
+
+    def features(self, images: Any, batch_size: int = 256) -> Any:
+        """Return the backbone's features (n, feature_dim), float32; as :meth:`encode`."""
+        values = self._run(images, batch_size, lambda features, h: features)
+        return values if isinstance(images, Tensor) else values.numpy()
+
+    def logits(self, images: Any, batch_size: int = 256) -> Any:
+        """Return class logits (n, classes), float32; as :meth:`encode`."""
+        loss = self._fitted()
+        values = self._run(images, batch_size, lambda features, h: loss.logits(h))
+        return values if isinstance(images, Tensor) else values.numpy()
+
+    def predict(self, images: Any, batch_size: int = 256) -> Any:
+        """Return the class id of each image, int64 (n,); as :meth:`encode`."""
+        loss = self._fitted()
+        values = self._run(images, batch_size, lambda features, h: loss.logits(h).argmax(1))
+        return values if isinstance(images, Tensor) else values.numpy()
+
+    def save(self, directory: str | Path) -> None:
+        """Write ``config.json`` and ``model.safetensors``, each in one atomic step.
+
+        Raises:
+            ValueError: not trained yet.
+        """
+        loss, directory = self._fitted(), Path(directory)
+        tensors = {f"network.{key}": value for key, value in self.network.state_dict().items()}
+        tensors |= {f"loss.{key}": value for key, value in loss.state_dict().items()}
+        save_tensors(directory / "model.safetensors", tensors)
+        card = {
+            "format": FORMAT,
+            "version": dmth_fast.__version__,
+            "backbone": self.backbone,
+            "bits": self.bits,
+            "classes": list(self.classes),
+            "input_size": list(self.input_size or ()),
+            "normalization": [list(part) for part in self.network.backbone.normalization],
+            "parameters": self.num_parameters,
+            "recipe": self.recipe,
+            "teachers": self.teachers,
+            "config": to_mapping(self.config),
+            "history": self.history,
+        }
+        save_json(directory / "config.json", card)
+
+    @classmethod
+    def load(cls, directory: str | Path) -> "Hasher":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: no such folder or files.
+            ValueError: another format, or weights of another architecture.
+        """
+        directory = Path(directory)
+        if not (directory / "config.json").is_file():
+            raise FileNotFoundError(f"directory {directory} holds no config.json of a saved Hasher")
+        card = json.loads((directory / "config.json").read_text())
+        if card.get("format") != FORMAT:
+            raise ValueError(
+                f"{directory / 'config.json'} must have the format {FORMAT}, got {card.get('format')!r}"
+            )
+        config = from_mapping(HasherConfig, card["config"], "config")
+        hasher = cls(
+            card["backbone"], card["bits"], **{name: getattr(config, name) for name in to_mapping(config)}
+        )
+        hasher.classes, hasher.recipe = tuple(card["classes"]), card["recipe"]
+        hasher.input_size = (card["input_size"][0], card["input_size"][1])
+        hasher.history, hasher.teachers = card["history"], card["teachers"]
+        state = load_weights(directory / "model.safetensors")
+        what = f"checkpoint {directory / 'model.safetensors'}"
+        hasher.hash_loss = build_loss(config.loss, torch.ones(len(hasher.classes), hasher.bits))
+        parts = {"network": hasher.network, "loss": hasher.hash_loss}
+        for prefix, part in parts.items():
+            own = {
+                key.split(".", 1)[1]: value for key, value in state.items() if key.startswith(f"{prefix}.")
+            }
+            fill(part, own, what, hasher.backbone)
+        return hasher
+
+    def _fitted(self) -> HashLoss:
+        if self.hash_loss is None:
+            raise ValueError("this Hasher is not trained yet: call fit, or Hasher.load a saved one")
+        return self.hash_loss
+
+    def _check_teacher(self, teacher: "FusedTeacher", train: ImageSet) -> None:
+        if teacher.classes != train.classes:
+            raise ValueError(
+                f"teacher knows the classes {teacher.classes}, the training images have {train.classes}"
+            )
+        if teacher.config.augmentation != self.config.augmentation:
+            raise ValueError(
+                f"the student must see the teacher's views: its augmentation is {teacher.config.augmentation}, "
+                f"the student's {self.config.augmentation}"
+            )
+        if self.config.distillation.code and teacher.bits != self.bits:
+            raise ValueError(
+                f"the code term needs equal bits, the teacher has {teacher.bits} and the student {self.bits}: "
+                "pass code=0 or the same bits"
+            )
+
+    def _validator(self, validation: ImageSet) -> Callable[[], Metrics]:
+        labels = validation.required_labels("validation").numpy()
+
+        def measure() -> Metrics:
+            codes, predicted = self.encode(validation), self.predict(validation)
+            report = dmth_fast.evaluate(codes[::2], labels[::2], codes[1::2], labels[1::2])
+            return {
+                "validation_accuracy": float((predicted == labels).mean()),
+                "validation_map": float(report.map),
+            }
+
+        return measure
+
+    def _run(self, images: Any, batch_size: int, choose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        at_least("batch_size", batch_size, 1)
+        image_set = self._open(images)
+        backbone, training = self.network.backbone, self.network.training
+        device = next(self.network.parameters()).device
+        self.network.eval()
+        results = []
+        with torch.inference_mode():
+            for _, pixels in image_batches(image_set, batch_size):
+                features, h = self.network(prepare(backbone, self._fit(pixels).to(device)))
+                results.append(choose(features, h).cpu())
+        self.network.train(training)
+        return torch.cat(results)
+
+    def _open(self, images: Any) -> ImageSet:
+        square = self.input_size if self.input_size and self.input_size[0] == self.input_size[1] else None
+        if isinstance(images, Image.Image):
+            return from_array(np.asarray(images.convert("RGB"))[None])
+        if isinstance(images, ImageSet | np.ndarray | Tensor):
+            return open_images(images)
+        return open_images(images, size=square[0] if square else None, labels="none")
+
+    def _fit(self, pixels: Tensor) -> Tensor:
+        if self.input_size is None or tuple(pixels.shape[-2:]) == self.input_size:
+            return pixels
+        if self.input_size[0] != self.input_size[1]:
+            raise ValueError(f"images must have the size {self.input_size}, got {tuple(pixels.shape[-2:])}")
+        return fit_size(pixels, self.input_size[0])
+
+
+def _without_classifier(backbone: Backbone) -> Backbone:
+    """Drop the classifier of a pre-trained network: a student answers with its codes."""
+    for name in ("linear", "classifier"):
+        if getattr(backbone, name, None) is not None and backbone.name != "squeezenet1_1":
+            setattr(backbone, name, None)
+            backbone.num_classes = 0
+    return backbone

@@ -1,0 +1,121 @@
+"""Hash losses on labels, found by name, and the quantisation terms beside them."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dmth_fast.learning.config import LossConfig, one_of
+
+
+def ortho_loss(h: Tensor, labels: Tensor, centers: Tensor, *, scale: float, margin: float) -> Tensor:
+    """Cross-entropy of cosines to fixed class codes (OrthoHash; Hoe et al., NeurIPS 2021, equation 6).
+
+    ``mean_i CE(scale * (cos(h_i, c_k) - margin [k = y_i]), y_i)``
+
+    Args:
+        h: code values (b, bits).
+        labels: int64 (b,).
+        centers: +-1 (classes, bits).
+        scale: factor of the cosines.
+        margin: subtracted from the cosine of the right class.
+
+    Returns:
+        A scalar.
+
+    Example:
+        >>> import torch
+        >>> c = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+        >>> round(ortho_loss(c, torch.tensor([0, 1]), c, scale=1.0, margin=0.0).item(), 4)
+        0.3133
+    """
+    cosines = functional.normalize(h, dim=1) @ functional.normalize(centers, dim=1).T
+    right = functional.one_hot(labels, len(centers)).to(cosines.dtype)
+    return functional.cross_entropy(scale * (cosines - margin * right), labels)
+
+
+def l2_quantization(h: Tensor) -> Tensor:
+    """Mean squared distance of ``|tanh h|`` from 1.
+
+    Example:
+        >>> import torch
+        >>> l2_quantization(torch.zeros(2, 4)).item()
+        1.0
+    """
+    return (torch.tanh(h).abs() - 1).square().mean()
+
+
+def random_centers(num_classes: int, bits: int, *, seed: int, draws: int = 2000) -> Tensor:
+    """Draw ``draws`` codebooks of +-1 rows and return the one whose closest two rows lie furthest apart.
+
+    Returns:
+        float32 (num_classes, bits).
+
+    Example:
+        >>> random_centers(10, 64, seed=0).shape
+        torch.Size([10, 64])
+    """
+    generator = torch.Generator().manual_seed(seed)
+    best, best_distance = torch.ones(num_classes, bits), -1.0
+    mask = torch.eye(num_classes) * 2 * bits
+    for _ in range(draws):
+        codes = torch.randint(0, 2, (num_classes, bits), generator=generator).float() * 2 - 1
+        distance = float(((bits - codes @ codes.T) / 2 + mask).min())
+        if distance > best_distance:
+            best, best_distance = codes, distance
+    return best
+
+
+class HashLoss(nn.Module):
+    """A loss on code values and labels that can also name the class of a code.
+
+    Attributes:
+        centers: +-1 (classes, bits), the class codes; shared between teacher and student.
+    """
+
+    centers: Tensor
+
+    def forward(self, h: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of code values (b, bits) with int64 labels (b,)."""
+        raise NotImplementedError
+
+    def logits(self, h: Tensor) -> Tensor:
+        """Return class logits (b, classes) of code values (b, bits)."""
+        raise NotImplementedError
+
+
+class OrthoHash(HashLoss):
+    """:func:`ortho_loss` with fixed class codes; the logits are the scaled cosines."""
+
+    def __init__(self, config: LossConfig, centers: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("centers", centers)
+        self.scale, self.margin = config.scale or math.sqrt(centers.shape[1]), config.margin
+
+    def forward(self, h: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss."""
+        return ortho_loss(h, labels, self.centers, scale=self.scale, margin=self.margin)
+
+    def logits(self, h: Tensor) -> Tensor:
+        """Return the scaled cosines (b, classes)."""
+        return self.scale * functional.normalize(h, dim=1) @ functional.normalize(self.centers, dim=1).T
+
+
+HASH_LOSSES: dict[str, Callable[[LossConfig, Tensor], HashLoss]] = {"ortho": OrthoHash}
+"""Hash losses by name, built from the settings and the class codes."""
+
+QUANTIZERS: dict[str, Callable[[Tensor], Tensor]] = {"l2": l2_quantization}
+"""Quantisation terms by name: from code values (b, bits) to a scalar."""
+
+
+def build_loss(config: LossConfig, centers: Tensor) -> HashLoss:
+    """Build the named hash loss.
+
+    Raises:
+        ValueError: an unknown loss or quantiser.
+    """
+    one_of("hash_loss", config.hash_loss, HASH_LOSSES)
+    one_of("quantizer", config.quantizer, QUANTIZERS)
+    return HASH_LOSSES[config.hash_loss](config, centers)

@@ -1,0 +1,99 @@
+"""What the student is trained for: the hash loss on labels and the terms that follow the teacher."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from dmth_fast.learning.augmentation import crop_and_flip
+from dmth_fast.learning.backbones import Backbone
+from dmth_fast.learning.config import HasherConfig
+from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.distillation import code_term, feature_term, logit_term, relational_term
+from dmth_fast.learning.losses import QUANTIZERS, HashLoss
+from dmth_fast.learning.network import HashNetwork, prepare
+
+if TYPE_CHECKING:
+    from dmth_fast.learning.teacher import FusedTeacher
+
+Targets = dict[str, Tensor]
+
+
+class StudentObjective(nn.Module):
+    """``L = L_hash + sum of weight * term + lambda quant``, as named terms with the sum under ``"loss"``."""
+
+    def __init__(
+        self, network: HashNetwork, hash_loss: HashLoss, config: HasherConfig, teacher: "FusedTeacher | None"
+    ) -> None:
+        super().__init__()
+        self.network, self.hash_loss = network, hash_loss
+        self._loss, self._weights = config.loss, config.distillation
+        self._precision = config.training.precision
+        # Only training needs the projection: it is left behind when the student is saved.
+        self.projection = (
+            nn.Linear(network.backbone.feature_dim, teacher.feature_dim)
+            if teacher is not None and config.distillation.feature
+            else None
+        )
+
+    def forward(self, images: Tensor, labels: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Return the terms of normalised images, int64 labels and the teacher's F, h, o (empty without one)."""
+        features, h = self.network(images, self._precision)
+        terms = {"hash": self.hash_loss(h, labels)}
+        loss = terms["hash"]
+        if self._loss.quantization:
+            terms["quantization"] = QUANTIZERS[self._loss.quantizer](h)
+            loss = loss + self._loss.quantization * terms["quantization"]
+        if targets:
+            for name, term in self._distillation(features, h, targets).items():
+                terms[name] = term
+                loss = loss + getattr(self._weights, name) * term
+        return {"loss": loss, **terms}
+
+    def _distillation(self, features: Tensor, h: Tensor, targets: Targets) -> dict[str, Tensor]:
+        weights = self._weights
+        terms: dict[str, Tensor] = {}
+        if self.projection is not None:
+            terms["feature"] = feature_term(self.projection(features), targets["features"])
+        if weights.code:
+            terms["code"] = code_term(h, targets["values"], temperature=weights.code_temperature)
+        if weights.relational:
+            terms["relational"] = relational_term(h, targets["values"])
+        if weights.logit:
+            own = self.hash_loss.logits(h)
+            terms["logit"] = logit_term(own, targets["logits"], temperature=weights.logit_temperature)
+        return terms
+
+
+class StudentBatches:
+    """Augmented, normalised images with labels and, if there is a teacher, its outputs for the same view."""
+
+    def __init__(
+        self, images: ImageSet, backbone: Backbone, config: HasherConfig, teacher: "FusedTeacher | None"
+    ) -> None:
+        self._images, self._backbone, self._augmentation = images, backbone, config.augmentation
+        self._labels = images.required_labels("training")
+        self._seed = config.training.seed if teacher is None else teacher.config.training.seed
+        self._views = None if teacher is None else teacher.config.views
+        self._targets = (
+            [] if teacher is None else [teacher.targets(images, v) for v in range(teacher.config.views)]
+        )
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def batch(self, index: Tensor, epoch: int) -> tuple[Tensor, Tensor, Targets]:
+        """Return normalised images, labels and targets of the images at ``index`` in ``epoch``."""
+        view = epoch if self._views is None else epoch % self._views
+        augmentation = self._augmentation
+        pixels = crop_and_flip(
+            self._images.images[index],
+            index,
+            seed=self._seed,
+            view=view,
+            padding=augmentation.padding,
+            flip=augmentation.flip,
+        )
+        columns = self._targets[view] if self._targets else {}
+        targets = {name: column[index].to(torch.float32) for name, column in columns.items()}
+        return prepare(self._backbone, pixels), self._labels[index], targets
