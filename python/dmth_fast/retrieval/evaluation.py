@@ -21,6 +21,7 @@ from dmth_fast.retrieval.arguments import (
     optional_integer,
 )
 from dmth_fast.retrieval.codes import checked_pair
+from dmth_fast.retrieval.graded import GAINS, GRADES, graded_per_query
 from dmth_fast.retrieval.histograms import Comparison, checked_exclusion
 from dmth_fast.retrieval.labels import checked_labels
 from dmth_fast.retrieval.rankings import Rankings, TiedRankings
@@ -40,6 +41,8 @@ def evaluate(
     empty: str = "zero",
     empty_ball: str = "zero",
     precision_at: Iterable[int] = (),
+    graded: str | None = None,
+    gain: str = "exponential",
     exclude: Array | str | None = None,
     threads: int | None = None,
 ) -> Report:
@@ -63,7 +66,10 @@ def evaluate(
             ``ties`` allows) counts "zero", is "skip"-ped in every mean, or is an "error".
         empty_ball: a query with an empty Hamming ball counts "zero" in the mean precision of that
             radius, or is "skip"-ped there. A radius that is empty for all counts zero either way.
-        precision_at: cut-offs K of P@K, R@K and NDCG@K.
+        precision_at: cut-offs K of P@K, R@K and NDCG@K, and in graded evaluations of ACG@K and WAP@K.
+        graded: grade of a relevant item in NDCG, ACG and WAP: the number of "shared" labels, or the
+            "cosine" of the label vectors; None makes NDCG one of relevance 0 and 1.
+        gain: NDCG's gain of a grade r: "exponential", 2^r - 1, or "linear", r.
         exclude: database rows that a query must not find: "self" where the queries are the database
             (leave one out), or (q,) signed integers with one row a query and -1 for none.
         threads: threads to use; all cores by default.
@@ -93,6 +99,8 @@ def evaluate(
         empty=empty,
         empty_ball=empty_ball,
         precision_at=precision_at,
+        graded=graded,
+        gain=gain,
     )
     tied = comparison.histograms()
     if ties == "stable":
@@ -102,6 +110,8 @@ def evaluate(
         per_query = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     else:
         per_query = metrics_per_query(tied if ties == "expected" else tied.ordered(ties), settings)
+    if settings["graded"] is not None and settings["precision_at"]:
+        per_query |= graded_per_query(comparison, settings)
     return summarised(
         per_query,
         tied,
@@ -189,6 +199,8 @@ def checked_settings(
     empty: str = "zero",
     empty_ball: str = "zero",
     precision_at: Iterable[int] = (),
+    graded: str | None = None,
+    gain: str = "exponential",
 ) -> dict[str, Any]:
     """Every choice of an evaluation, checked, as plain values; errors as in :func:`evaluate`."""
     return {
@@ -198,6 +210,8 @@ def checked_settings(
         "empty": choice(empty, "empty", metrics.EMPTY),
         "empty_ball": choice(empty_ball, "empty_ball", metrics.EMPTY_BALLS),
         "precision_at": [integer(k, "precision_at", 1) for k in precision_at],
+        "graded": None if graded is None else choice(graded, "graded", GRADES),
+        "gain": choice(gain, "gain", GAINS),
     }
 
 

@@ -35,18 +35,19 @@ class Labels:
             return 0, 0
         return int((~self.query.any(axis=1)).sum()), int((~self.database.any(axis=1)).sum())
 
-    def relevance(self, rows: slice) -> Array:
-        """(q', n) bool for the queries in ``rows``: the same class, or at least one label in common."""
-        if self.query_rows is None:
-            return np.equal(self.query[rows, None], self.database[None, :])
-        return self.shared(rows) > 0
-
     def shared(self, rows: slice) -> Array:
-        """(q', n) float64 number of labels that each query in ``rows`` has in common with each item."""
+        """(q', n) float32 number of labels that each query in ``rows`` has in common with each item."""
         if self.query_rows is None or self.database_rows is None:
-            return self.relevance(rows).astype(np.float64)
-        counts: Array = self.query_rows[rows].astype(np.float64) @ self.database_rows.T.astype(np.float64)
+            return np.equal(self.query[rows, None], self.database[None, :]).astype(np.float32)
+        # Exact: float32 holds every count of labels up to 2**24.
+        counts: Array = self.query_rows[rows].astype(np.float32) @ self.database_rows.T.astype(np.float32)
         return counts
+
+    def label_counts(self) -> tuple[Array, Array]:
+        """(q,) and (n,) int64 number of labels of each query and of each item."""
+        if self.query_rows is None or self.database_rows is None:
+            return np.ones(len(self.query), dtype=np.int64), np.ones(len(self.database), dtype=np.int64)
+        return self.query_rows.sum(axis=1, dtype=np.int64), self.database_rows.sum(axis=1, dtype=np.int64)
 
 
 def checked_labels(query_labels: AnyArray, database_labels: AnyArray, queries: int, items: int) -> Labels:

@@ -60,10 +60,12 @@ class TiedRankings:
     Attributes:
         every: (q, groups) int64, items in each group, groups in ranked order.
         relevant: (q, groups) int64, the relevant ones among them.
+        gains: (q, groups) float64, their summed gains where relevance is graded; None counts 1 each.
     """
 
     every: Array
     relevant: Array
+    gains: Array | None = None
 
     @property
     def num_items(self) -> Array:
@@ -99,8 +101,9 @@ class TiedRankings:
     def precision_sum(self, k: Array) -> Array:
         """The closed form of McSherry & Najork (ECIR 2008); He et al. (CVPR 2018).
 
-        ``sum_d (n+/n) { [N+ + 1 - rho (N + 1)] (H_{N + s} - H_N) + rho s }`` with N, N+ the counts
-        before group d, s = min(n, K - N) its ranks within K, rho = (n+ - 1) / (n - 1).
+        ``sum_d (n+/n) { [G + g - g rho (N + 1)] (H_{N + s} - H_N) + g rho s }`` with N items and G
+        gains before group d, s = min(n, K - N) its ranks within K, rho = (n+ - 1) / (n - 1), and g the
+        mean gain of its relevant items. Where relevance is not graded, g = 1 and G = N+.
         """
         rows, groups = self._hit_groups(k)
         return np.bincount(rows, self._precision_terms(rows, groups, k), minlength=len(k))
@@ -116,6 +119,7 @@ class TiedRankings:
         n, relevant, before = (part[rows, groups] for part in (self.every, self.relevant, self._before))
         taken = np.minimum(n, k[rows] - before)
         random = (taken < n) & (relevant < n)
+        earned, g = self._gains_before[rows, groups], self._mean_gain[rows, groups]
         total = np.bincount(rows, np.where(random, 0.0, terms), minlength=len(k))
         hits = np.bincount(rows, np.where(random, 0, np.minimum(taken, relevant)), minlength=len(k))
         value = ratio(total, hits)
@@ -124,9 +128,16 @@ class TiedRankings:
             m, probability = hypergeometric(int(n[j]), int(relevant[j]), slots)
             rho = ratio(np.maximum(m - 1, 0), np.full(m.shape, slots - 1))
             step = float(harmonic_difference(np.array(rank), np.array(rank + slots)))
-            inside = (m / slots) * ((hits[i] + 1 - rho * (rank + 1)) * step + rho * slots)
+            inside = (m / slots) * ((earned[j] + g[j] * (1 - rho * (rank + 1))) * step + g[j] * rho * slots)
             value[i] = (probability * ratio(total[i] + inside, hits[i] + m)).sum()
         return value
+
+    def gains_within(self, k: Array) -> Array:
+        """As :meth:`hits_within`, of gains."""
+        taken = np.clip(k[:, None] - self._before, 0, self.every)
+        gains = self.relevant if self.gains is None else self.gains
+        total: Array = (taken * ratio(gains, self.every)).sum(axis=1)
+        return total
 
     def discounted_hits(self, k: Array) -> Array:
         """The relevant share of each group times the discounts of its ranks."""
@@ -161,9 +172,16 @@ class TiedRankings:
         return np.cumsum(self.every, axis=1) - self.every
 
     @cached_property
-    def _hits_before(self) -> Array:
-        """(q, groups): relevant items before each group."""
-        return np.cumsum(self.relevant, axis=1) - self.relevant
+    def _gains_before(self) -> Array:
+        """(q, groups) float64: summed gain before each group."""
+        gains = self.relevant if self.gains is None else self.gains
+        before: Array = np.cumsum(gains, axis=1, dtype=np.float64) - gains
+        return before
+
+    @cached_property
+    def _mean_gain(self) -> Array:
+        """(q, groups) float64: mean gain of each group's relevant items."""
+        return np.ones(self.relevant.shape) if self.gains is None else ratio(self.gains, self.relevant)
 
     def _first_group(self) -> tuple[Array, Array, Array, Array]:
         """Items before the first group with a hit, its size, its hits, and whether there is one."""
@@ -180,12 +198,12 @@ class TiedRankings:
 
     def _precision_terms(self, rows: Array, groups: Array, k: Array) -> Array:
         """The terms of :meth:`precision_sum` for some groups."""
-        parts = (self.every, self.relevant, self._before, self._hits_before)
-        n, relevant, before, hits = (part[rows, groups].astype(np.float64) for part in parts)
+        parts = (self.every, self.relevant, self._before, self._gains_before, self._mean_gain)
+        n, relevant, before, earned, g = (part[rows, groups].astype(np.float64) for part in parts)
         taken = np.minimum(n, k[rows] - before)
         rho = (relevant - 1) / np.maximum(n - 1, 1)
         step = harmonic_difference(before, before + taken)
-        terms: Array = relevant / n * ((hits + 1 - rho * (before + 1)) * step + rho * taken)
+        terms: Array = relevant / n * ((earned + g * (1 - rho * (before + 1))) * step + g * rho * taken)
         return terms
 
 
