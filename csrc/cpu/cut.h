@@ -12,7 +12,8 @@
 
 namespace dmth_fast::cpu {
 
-inline constexpr std::int64_t kChunkRows = 32 * kBlockRows;
+// Rows or planes that one thread keeps in its L2 cache while all queries of a group pass over them.
+inline constexpr std::int64_t kChunkBytes = 192 << 10;
 
 struct Cut {
     std::int64_t rows;

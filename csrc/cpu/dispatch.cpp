@@ -15,9 +15,21 @@ bool runs_avx2() {
 #endif
 }
 
+bool runs_avx512() {
+#if defined(__x86_64__)
+    return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi") &&
+           __builtin_cpu_supports("avx512bitalg") && __builtin_cpu_supports("avx512vpopcntdq") &&
+           __builtin_cpu_supports("gfni");
+#else
+    return false;
+#endif
+}
+
 std::vector<const Kernels*> usable() {
     std::vector<const Kernels*> tables{portable_kernels()};
     if (avx2_kernels() != nullptr && runs_avx2()) tables.push_back(avx2_kernels());
+    if (avx512_kernels() != nullptr && runs_avx512()) tables.push_back(avx512_kernels());
     return tables;
 }
 

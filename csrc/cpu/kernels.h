@@ -14,8 +14,16 @@ namespace dmth_fast::cpu {
 inline constexpr std::int64_t kBlockRows = 512;
 inline constexpr std::int64_t kBlockWords = kBlockRows / 64;
 
+struct PlaneRun;
+struct PlaneHit;
+
 struct Kernels {
     const char* name;
+
+    // From how many queries on planes are read rather than rows: where an index has them, and where they must
+    // be made first. Measured at 64 bits.
+    std::int64_t queries_for_planes;
+    std::int64_t queries_to_transpose;
 
     // out[i] = distance of row i to the query.
     void (*distances)(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes, const std::uint8_t* query,
@@ -28,6 +36,14 @@ struct Kernels {
     // Rows of one block with distance <= bound; true if there is any. Words beyond n are zero.
     bool (*rows_within)(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes,
                         const std::uint8_t* query, std::int32_t bound, std::uint64_t* mask);
+
+    // Up to kBlockRows rows to the bit planes of one block; planes.h gives the layout.
+    void (*transpose)(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes, std::uint64_t* block);
+
+    // Rows of a block within the bound of each query of a run: hits[i] belongs to queries[i], i < the result.
+    // One entry beyond the result may be written.
+    std::int64_t (*sel)(const std::uint64_t* block, std::int64_t bytes, const PlaneRun& run, PlaneHit* hits,
+                        std::int32_t* queries);
 
     // One row of `bits` values to its code; the column of the first NaN, or -1.
     std::int64_t (*pack_half)(const std::uint16_t* values, std::int64_t bits, double threshold,
@@ -44,4 +60,10 @@ const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
 const Kernels* neon_kernels();
 
+// Compile-time numbers, without the standard library.
+template <int... I>
+struct IntegerList {};
+
 }  // namespace dmth_fast::cpu
+
+#define DMTH_FAST_INLINE static inline __attribute__((always_inline))

@@ -7,42 +7,45 @@
 #include <algorithm>
 #include <vector>
 
+#include "range.h"
+
 #include "../retrieval.h"
 #include "cut.h"
 #include "kernels.h"
+#include "scan.h"
 #include "threads.h"
 
 namespace dmth_fast::cpu {
 namespace {
 
-constexpr std::int64_t kGroupQueries = 32;
+constexpr std::int64_t kGroupQueries = 512;
+
+constexpr std::int64_t kMatrixRows = 4096;
 
 struct Near {
     std::int64_t id;
     std::int32_t distance;
 };
 
-// visit(query, first row of the block, mask) for each block that holds a row within the radius.
-template <class Visit>
-void scan_slice(Codes codes, Codes queries, std::int32_t radius, const Kernels& kernels,
-                const Cut::Task& task, const Visit& visit) {
-    std::uint64_t mask[kBlockWords];
-    for (std::int64_t chunk = task.row_begin; chunk < task.row_end; chunk += kChunkRows) {
-        const std::int64_t chunk_end = std::min(task.row_end, chunk + kChunkRows);
-        for (std::int64_t q = task.query_begin; q < task.query_end; ++q) {
-            for (std::int64_t block = chunk; block < chunk_end; block += kBlockRows) {
-                const std::int64_t n = std::min(kBlockRows, chunk_end - block);
-                if (kernels.rows_within(codes.row(block), n, codes.bytes, queries.row(q), radius, mask)) {
-                    visit(q, block, mask);
-                }
-            }
-        }
-    }
+// Calls on_hits(query, first row of the block, mask) for each block of a task that holds a row within the
+// radius.
+template <class OnHits>
+void scan_radius(const Source& source, Codes queries, std::int32_t radius, const Cut::Task& task,
+                 const Kernels& kernels, const OnHits& on_hits) {
+    const std::int64_t count = task.query_end - task.query_begin;
+    const PlaneLayout layout(source.codes.bytes);
+    Bounds bounds(queries, task.query_begin, task.query_end, layout, planes_pay(source, count, kernels));
+    for (std::int64_t q = 0; q < count; ++q) bounds.set(q, radius);
+    scan(source, queries, task, bounds, kernels,
+         [&](std::int64_t q, std::int64_t block, const std::uint64_t* mask) {
+             on_hits(task.query_begin + q, block, mask);
+         });
 }
 
 }  // namespace
 
-RangeResult range_search(Codes codes, Codes queries, std::int32_t radius, const Call& call) {
+RangeResult range_source(const Source& source, Codes queries, std::int32_t radius, const Call& call) {
+    const Codes& codes = source.codes;
     const Kernels& kernels = *call.kernels;
     const Cut cut(codes.rows, queries.rows, call.threads, kGroupQueries);
     const std::int64_t slices = cut.slices();
@@ -50,24 +53,19 @@ RangeResult range_search(Codes codes, Codes queries, std::int32_t radius, const 
     RangeResult result;
     result.offsets.assign(static_cast<std::size_t>(queries.rows) + 1, 0);
 
-    const auto scan = [&](std::int64_t index, int) {
+    const auto scan_task = [&](std::int64_t index, int) {
         const Cut::Task task = cut.task(index);
         std::uint32_t rows[kBlockRows];
         std::int32_t near[kBlockRows];
-        scan_slice(codes, queries, radius, kernels, task,
-                   [&](std::int64_t q, std::int64_t block, const std::uint64_t* mask) {
-                       std::vector<Near>& list = found[static_cast<std::size_t>(q * slices + task.slice)];
-                       std::int64_t hits = 0;
-                       for (std::int64_t word = 0; word < kBlockWords; ++word) {
-                           for (std::uint64_t left = mask[word]; left != 0; left &= left - 1) {
-                               rows[hits++] = static_cast<std::uint32_t>(word * 64 + __builtin_ctzll(left));
-                           }
-                       }
-                       kernels.distances_at(codes.row(block), codes.bytes, rows, hits, queries.row(q), near);
-                       for (std::int64_t i = 0; i < hits; ++i) list.push_back({block + rows[i], near[i]});
-                   });
+        scan_radius(source, queries, radius, task, kernels,
+                    [&](std::int64_t q, std::int64_t block, const std::uint64_t* mask) {
+                        std::vector<Near>& list = found[static_cast<std::size_t>(q * slices + task.slice)];
+                        const std::int64_t hits = rows_of(mask, 0, rows);
+                        kernels.distances_at(codes.row(block), codes.bytes, rows, hits, queries.row(q), near);
+                        for (std::int64_t i = 0; i < hits; ++i) list.push_back({block + rows[i], near[i]});
+                    });
     };
-    if (!parallel_for(cut.tasks(), call.threads, scan, call.interrupted)) return result;
+    if (!parallel_for(cut.tasks(), call.threads, scan_task, call.interrupted)) return result;
 
     for (std::int64_t q = 0; q < queries.rows; ++q) {
         std::size_t count = 0;
@@ -100,22 +98,28 @@ RangeResult range_search(Codes codes, Codes queries, std::int32_t radius, const 
     return result;
 }
 
-void range_count(Codes codes, Codes queries, std::int32_t radius, std::int64_t* counts, const Call& call) {
+RangeResult range_search(Codes codes, Codes queries, std::int32_t radius, const Call& call) {
+    return range_source({.codes = codes}, queries, radius, call);
+}
+
+void count_source(const Source& source, Codes queries, std::int32_t radius, std::int64_t* counts,
+                  const Call& call) {
+    const Codes& codes = source.codes;
     const Kernels& kernels = *call.kernels;
     const Cut cut(codes.rows, queries.rows, call.threads, kGroupQueries);
     const std::int64_t slices = cut.slices();
     std::vector<std::int64_t> parts(static_cast<std::size_t>(queries.rows * slices), 0);
-    const auto scan = [&](std::int64_t index, int) {
+    const auto scan_task = [&](std::int64_t index, int) {
         const Cut::Task task = cut.task(index);
-        scan_slice(codes, queries, radius, kernels, task,
-                   [&](std::int64_t q, std::int64_t, const std::uint64_t* mask) {
-                       std::int64_t& count = parts[static_cast<std::size_t>(q * slices + task.slice)];
-                       for (std::int64_t word = 0; word < kBlockWords; ++word) {
-                           count += __builtin_popcountll(mask[word]);
-                       }
-                   });
+        scan_radius(source, queries, radius, task, kernels,
+                    [&](std::int64_t q, std::int64_t, const std::uint64_t* mask) {
+                        std::int64_t& count = parts[static_cast<std::size_t>(q * slices + task.slice)];
+                        for (std::int64_t word = 0; word < kBlockWords; ++word) {
+                            count += __builtin_popcountll(mask[word]);
+                        }
+                    });
     };
-    if (!parallel_for(cut.tasks(), call.threads, scan, call.interrupted)) return;
+    if (!parallel_for(cut.tasks(), call.threads, scan_task, call.interrupted)) return;
     for (std::int64_t q = 0; q < queries.rows; ++q) {
         counts[q] = 0;
         for (std::int64_t s = 0; s < slices; ++s)
@@ -123,12 +127,16 @@ void range_count(Codes codes, Codes queries, std::int32_t radius, std::int64_t* 
     }
 }
 
+void range_count(Codes codes, Codes queries, std::int32_t radius, std::int64_t* counts, const Call& call) {
+    count_source({.codes = codes}, queries, radius, counts, call);
+}
+
 void hamming_distances(Codes codes, Codes queries, std::int32_t* out, const Call& call) {
     const Cut cut(codes.rows, queries.rows, call.threads, kGroupQueries);
     const auto fill = [&](std::int64_t index, int) {
         const Cut::Task task = cut.task(index);
-        for (std::int64_t chunk = task.row_begin; chunk < task.row_end; chunk += kChunkRows) {
-            const std::int64_t n = std::min(task.row_end - chunk, kChunkRows);
+        for (std::int64_t chunk = task.row_begin; chunk < task.row_end; chunk += kMatrixRows) {
+            const std::int64_t n = std::min(task.row_end - chunk, kMatrixRows);
             for (std::int64_t q = task.query_begin; q < task.query_end; ++q) {
                 call.kernels->distances(codes.row(chunk), n, codes.bytes, queries.row(q),
                                         out + q * codes.rows + chunk);

@@ -1,78 +1,143 @@
 // Exact k nearest rows: a scan that keeps, for each query and slice of rows, the best k so far.
+//
+// The bound that a query starts from is guessed from a sample of rows, generously; should fewer than k rows
+// lie within it, the query is scanned again without one. So the scan meets few rows that it must look at,
+// whatever k.
+#include "search.h"
+
+#include <atomic>
+#include <cmath>
+#include <memory>
 #include <vector>
 
 #include "../retrieval.h"
-#include "cut.h"
 #include "kernels.h"
+#include "scan.h"
 #include "selection.h"
 #include "threads.h"
 
 namespace dmth_fast::cpu {
 namespace {
 
-constexpr std::int64_t kGroupQueries = 128;
+constexpr std::int64_t kGroupBytes = std::int64_t{64} << 20;  // of selected rows, at most, in one task
 
-// Numbers of the set bits of a block's mask, ascending.
-std::int64_t rows_of(const std::uint64_t* mask, std::uint32_t* rows) {
-    std::int64_t n = 0;
-    for (std::int64_t word = 0; word < kBlockWords; ++word) {
-        for (std::uint64_t left = mask[word]; left != 0; left &= left - 1) {
-            rows[n++] = static_cast<std::uint32_t>(word * 64 + __builtin_ctzll(left));
+// A sample of evenly spaced rows, and the bound that it suggests.
+class Sample {
+  public:
+    Sample(Codes codes, std::int64_t k) : rows_(k < 1000 ? 1024 : 8192), bytes_(codes.bytes) {
+        if (codes.rows < 8 * rows_ || k > codes.rows / 8) {
+            rows_ = 0;
+            return;
+        }
+        const double expected =
+            static_cast<double>(k) * static_cast<double>(rows_) / static_cast<double>(codes.rows);
+        enough_ = static_cast<std::int64_t>(expected + 4 * std::sqrt(expected) + 2);
+        codes_.resize(static_cast<std::size_t>(rows_ * bytes_));
+        for (std::int64_t i = 0; i < rows_; ++i) {
+            std::copy_n(codes.row(i * (codes.rows / rows_)), bytes_, codes_.data() + i * bytes_);
         }
     }
-    return n;
-}
+
+    std::int32_t bound(const std::uint8_t* query, const Kernels& kernels) const {
+        const auto bits = static_cast<std::int32_t>(bytes_ * 8);
+        if (rows_ == 0) return bits;
+        std::vector<std::int32_t> counts(static_cast<std::size_t>(bits) + 1, 0);
+        std::int32_t distances[kBlockRows];
+        for (std::int64_t at = 0; at < rows_; at += kBlockRows) {
+            kernels.distances(codes_.data() + at * bytes_, kBlockRows, bytes_, query, distances);
+            for (const std::int32_t d : distances) ++counts[static_cast<std::size_t>(d)];
+        }
+        std::int64_t count = 0;
+        for (std::int32_t d = 0; d < bits; ++d) {
+            count += counts[static_cast<std::size_t>(d)];
+            if (count >= enough_) return d;
+        }
+        return bits;
+    }
+
+  private:
+    std::int64_t rows_;
+    std::int64_t bytes_;
+    std::int64_t enough_ = 0;
+    std::vector<std::uint8_t> codes_;
+};
 
 }  // namespace
 
-void search(Codes codes, Codes queries, std::int64_t k, std::int32_t* distances, std::int64_t* ids,
-            const Call& call) {
+void search_source(const Source& source, Codes queries, std::int64_t k, std::int32_t* distances,
+                   std::int64_t* ids, bool sampled, const Call& call) {
+    const Codes& codes = source.codes;
     const Kernels& kernels = *call.kernels;
     const std::int64_t bits = codes.bytes * 8;
-    const Cut cut(codes.rows, queries.rows, call.threads, kGroupQueries);
+    const std::int64_t most = std::clamp<std::int64_t>(kGroupBytes / (12 * k), 32, 1024);
+    const Cut cut(codes.rows, queries.rows, call.threads, most);
     const std::int64_t slices = cut.slices();
+    const PlaneLayout layout(codes.bytes);
+    const Sample sample(codes, sampled ? k : codes.rows);
     std::vector<std::vector<Selector>> found(static_cast<std::size_t>(cut.tasks()));
+    std::vector<std::atomic<std::int32_t>> shared(
+        static_cast<std::size_t>(queries.rows));  // bounds of all slices
+    for (auto& bound : shared) bound.store(-1, std::memory_order_relaxed);
 
-    const auto scan = [&](std::int64_t index, int) {
+    const auto scan_task = [&](std::int64_t index, int) {
         const Cut::Task task = cut.task(index);
+        const std::int64_t count = task.query_end - task.query_begin;
+        Bounds bounds(queries, task.query_begin, task.query_end, layout, planes_pay(source, count, kernels));
         std::vector<Selector> selectors;
-        selectors.reserve(static_cast<std::size_t>(task.query_end - task.query_begin));
-        for (std::int64_t q = task.query_begin; q < task.query_end; ++q) {
-            selectors.emplace_back(k, bits, static_cast<std::int32_t>(bits));
+        selectors.reserve(static_cast<std::size_t>(count));
+        for (std::int64_t q = 0; q < count; ++q) {
+            auto& known = shared[static_cast<std::size_t>(task.query_begin + q)];
+            std::int32_t bound = known.load(std::memory_order_relaxed);
+            if (bound < 0) {
+                bound = sample.bound(queries.row(task.query_begin + q), kernels);
+                known.store(bound, std::memory_order_relaxed);
+            }
+            selectors.emplace_back(k, bits, bound, task.row_begin);
+            bounds.set(q, bound);
         }
-        std::uint64_t mask[kBlockWords];
-        std::uint32_t rows[kBlockRows];
-        std::int32_t near[kBlockRows];
-        for (std::int64_t chunk = task.row_begin; chunk < task.row_end; chunk += kChunkRows) {
-            const std::int64_t chunk_end = std::min(task.row_end, chunk + kChunkRows);
-            for (std::int64_t q = task.query_begin; q < task.query_end; ++q) {
-                Selector& selector = selectors[static_cast<std::size_t>(q - task.query_begin)];
-                for (std::int64_t block = chunk; block < chunk_end && selector.bound() >= 0;
-                     block += kBlockRows) {
-                    const std::int64_t n = std::min(kBlockRows, chunk_end - block);
-                    if (!kernels.rows_within(codes.row(block), n, codes.bytes, queries.row(q),
-                                             selector.bound(), mask))
-                        continue;
-                    const std::int64_t hits = rows_of(mask, rows);
-                    kernels.distances_at(codes.row(block), codes.bytes, rows, hits, queries.row(q), near);
-                    selector.offer(rows, near, hits, block);
-                }
+        scan(source, queries, task, bounds, kernels,
+             [&](std::int64_t q, std::int64_t block, const std::uint64_t* mask) {
+                 Selector& selector = selectors[static_cast<std::size_t>(q)];
+                 if (selector.push(mask, block, codes, queries.row(task.query_begin + q), kernels)) {
+                     bounds.set(q, selector.bound());
+                 }
+             });
+        for (std::int64_t q = 0; q < count; ++q) {
+            Selector& selector = selectors[static_cast<std::size_t>(q)];
+            selector.settle(codes, queries.row(task.query_begin + q), kernels);
+            // Rows of another slice may tie with this slice's k-th: its limit, not its bound, holds for them.
+            auto& known = shared[static_cast<std::size_t>(task.query_begin + q)];
+            std::int32_t bound = known.load(std::memory_order_relaxed);
+            while (selector.limit() < bound &&
+                   !known.compare_exchange_weak(bound, selector.limit(), std::memory_order_relaxed)) {
             }
         }
         found[static_cast<std::size_t>(index)] = std::move(selectors);
     };
-    if (!parallel_for(cut.tasks(), call.threads, scan, call.interrupted)) return;
+    if (!parallel_for(cut.tasks(), call.threads, scan_task, call.interrupted)) return;
 
+    std::vector<std::uint8_t> short_of(static_cast<std::size_t>(queries.rows), 0);
     const auto merge = [&](std::int64_t q, int) {
-        const std::int64_t g = q / cut.group;
+        const std::int64_t group = q / cut.group;
         std::vector<const Selector*> parts;
         for (std::int64_t s = 0; s < slices; ++s) {
-            parts.push_back(
-                &found[static_cast<std::size_t>(g * slices + s)][static_cast<std::size_t>(q % cut.group)]);
+            parts.push_back(&found[static_cast<std::size_t>(group * slices + s)]
+                                  [static_cast<std::size_t>(q % cut.group)]);
         }
-        Selector::merge(parts, k, bits, distances + q * k, ids + q * k);
+        short_of[static_cast<std::size_t>(q)] =
+            Selector::merge(parts, k, bits, distances + q * k, ids + q * k) < k ? 1 : 0;
     };
-    parallel_for(queries.rows, call.threads, merge, call.interrupted);
+    if (!parallel_for(queries.rows, call.threads, merge, call.interrupted)) return;
+    for (std::int64_t q = 0; q < queries.rows; ++q) {
+        if (short_of[static_cast<std::size_t>(q)] == 0) continue;
+        search_source(source, {queries.row(q), 1, queries.bytes}, k, distances + q * k, ids + q * k, false,
+                      call);
+    }
+}
+
+void search(Codes codes, Codes queries, std::int64_t k, std::int32_t* distances, std::int64_t* ids,
+            const Call& call) {
+    search_source({.codes = codes}, queries, k, distances, ids, true, call);
 }
 
 }  // namespace dmth_fast::cpu

@@ -5,20 +5,54 @@
 
 namespace dmth_fast::cpu {
 
-Selector::Selector(std::int64_t k, std::int64_t bits, std::int32_t bound)
-    : k_(k), limit_(bound), bound_(bound), counts_(static_cast<std::size_t>(bits) + 1, 0) {}
+Selector::Selector(std::int64_t k, std::int64_t bits, std::int32_t bound, std::int64_t first)
+    : k_(k),
+      first_(first),
+      batch_(std::clamp<std::int64_t>(k / 4, 4, 64)),
+      limit_(bound),
+      bound_(bound),
+      rows_(static_cast<std::size_t>(batch_ + kBlockRows)),
+      counts_(static_cast<std::size_t>(bits) + 1, 0) {}
 
-void Selector::offer(const std::uint32_t* index, const std::int32_t* distances, std::int64_t n,
-                     std::int64_t first) {
-    for (std::int64_t i = 0; i < n; ++i) {
-        const std::int32_t d = distances[i];
-        if (d > bound_) continue;
-        entries_.push_back({first + static_cast<std::int64_t>(index[i]), d});
-        ++counts_[static_cast<std::size_t>(d)];
-        ++alive_;
+bool Selector::push(const std::uint64_t* mask, std::int64_t block, Codes codes, const std::uint8_t* query,
+                    const Kernels& kernels) {
+    if (size_ + kBlockRows > static_cast<std::int64_t>(rows_.size())) rows_.resize(rows_.size() * 2);
+    std::uint32_t* rows = rows_.data();
+    std::int64_t size = size_;
+    const auto base = static_cast<std::uint32_t>(block - first_);
+    for (std::int64_t word = 0; word < kBlockWords; ++word) {
+        for (std::uint64_t left = mask[word]; left != 0; left &= left - 1) {
+            const auto i = static_cast<std::uint32_t>(word * 64 + __builtin_ctzll(left));
+            rows[size++] = base + i;
+            __builtin_prefetch(codes.row(block + i));
+        }
     }
+    size_ = size;
+    if (size_ - settled_ < batch_) return false;
+    settle(codes, query, kernels);
+    return true;
+}
+
+void Selector::settle(Codes codes, const std::uint8_t* query, const Kernels& kernels) {
+    std::int32_t near[kBlockRows];
+    if (distances_.size() < rows_.size()) distances_.resize(rows_.size());
+    std::int64_t kept = settled_;
+    for (std::int64_t at = settled_; at < size_; at += kBlockRows) {
+        const std::int64_t n = std::min(kBlockRows, size_ - at);
+        kernels.distances_at(codes.row(first_), codes.bytes, rows_.data() + at, n, query, near);
+        for (std::int64_t i = 0; i < n; ++i) {
+            const std::int32_t d = near[i];  // the bound may have fallen since the row was noted
+            rows_[static_cast<std::size_t>(kept)] = rows_[static_cast<std::size_t>(at + i)];
+            distances_[static_cast<std::size_t>(kept)] = static_cast<std::uint16_t>(d);
+            const std::int64_t wanted = d <= bound_;
+            counts_[static_cast<std::size_t>(d)] += static_cast<std::uint32_t>(wanted);
+            kept += wanted;
+        }
+    }
+    alive_ += kept - settled_;
+    settled_ = size_ = kept;
     tighten();
-    if (static_cast<std::int64_t>(entries_.size()) > 2 * k_ + 512) compact();
+    if (size_ > 2 * k_ + kBlockRows) compact();
 }
 
 void Selector::tighten() {
@@ -31,40 +65,42 @@ void Selector::tighten() {
 }
 
 void Selector::compact() {
-    std::int64_t last =
-        k_ - (alive_ - counts_[static_cast<std::size_t>(limit_)]);  // how many at the limit stay
+    const auto limit = static_cast<std::size_t>(limit_);
+    std::int64_t last = k_ - (alive_ - counts_[limit]);  // how many at the limit stay
     std::size_t kept = 0;
-    for (const Entry& entry : entries_) {
-        if (entry.distance > limit_) continue;
-        if (entry.distance == limit_ && last-- <= 0) continue;
-        entries_[kept++] = entry;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(size_); ++i) {
+        if (distances_[i] > limit_ || (distances_[i] == limit_ && last-- <= 0)) continue;
+        rows_[kept] = rows_[i];
+        distances_[kept++] = distances_[i];
     }
-    entries_.resize(kept);
-    counts_[static_cast<std::size_t>(limit_)] -= alive_ - k_;
-    alive_ = k_;
+    counts_[limit] -= static_cast<std::uint32_t>(alive_ - k_);
+    alive_ = settled_ = size_ = k_;
 }
 
 std::int64_t Selector::merge(std::span<const Selector* const> parts, std::int64_t k, std::int64_t bits,
                              std::int32_t* distances, std::int64_t* ids) {
     std::vector<std::int64_t> next(static_cast<std::size_t>(bits) + 1, 0);
     for (const Selector* part : parts) {
-        for (std::int32_t d = 0; d <= part->limit_; ++d) {
-            next[static_cast<std::size_t>(d)] += part->counts_[static_cast<std::size_t>(d)];
-        }
+        for (std::size_t d = 0; static_cast<std::int32_t>(d) <= part->limit_; ++d)
+            next[d] += part->counts_[d];
     }
     std::int64_t total = 0;
-    for (std::int64_t& start : next) {
-        const std::int64_t count = start;
-        start = total;
+    std::int32_t last = -1;  // no row beyond this distance is among the k best
+    for (std::size_t d = 0; d < next.size(); ++d) {
+        const std::int64_t count = next[d];
+        if (total < k) last = static_cast<std::int32_t>(d);
+        next[d] = total;
         total += count;
     }
     for (const Selector* part : parts) {
-        for (const Entry& entry : part->entries_) {
-            if (entry.distance > part->limit_) continue;
-            const std::int64_t place = next[static_cast<std::size_t>(entry.distance)]++;
+        const std::int32_t limit = std::min(last, part->limit_);
+        for (std::size_t i = 0; i < static_cast<std::size_t>(part->size_); ++i) {
+            const std::int32_t d = part->distances_[i];
+            if (d > limit) continue;
+            const std::int64_t place = next[static_cast<std::size_t>(d)]++;
             if (place >= k) continue;
-            distances[place] = entry.distance;
-            ids[place] = entry.id;
+            distances[place] = d;
+            ids[place] = part->first_ + part->rows_[i];
         }
     }
     return std::min(total, k);

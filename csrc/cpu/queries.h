@@ -1,0 +1,46 @@
+// A tile of queries, prepared for kernel "sel".
+//
+// A query reads the planes where it has a one, or, if those are more than half, where it has a zero. Queries
+// are sorted by how many planes they read, padded to a few classes, so that each class runs through one
+// unrolled kernel. A bound on the distance is kept as constants of the comparison; changing it costs a few
+// stores.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "../codes.h"
+#include "planes.h"
+
+namespace dmth_fast::cpu {
+
+class PlaneQueries {
+  public:
+    static constexpr std::int64_t kMost = 128;  // their state stays in the L1 and L2 caches beside a block
+
+    // At most kMost queries; every bound starts at `bits`.
+    PlaneQueries(Codes queries, const PlaneLayout& layout);
+
+    // Rows at distance <= bound from query q are hits from now on; a negative bound: none.
+    void set_bound(std::int64_t q, std::int32_t bound);
+
+    const std::vector<PlaneRun>& runs() const { return runs_; }
+    std::int64_t alive() const { return alive_; }  // queries with a bound of at least 0
+
+  private:
+    struct Place {
+        std::int32_t slot;
+        std::int32_t ones;
+        bool complement;
+        bool alive;
+    };
+
+    PlaneLayout layout_;
+    std::int64_t alive_;
+    std::vector<Place> places_;
+    std::vector<std::uint16_t> offsets_;
+    std::vector<std::int32_t> constants_;
+    std::vector<PlaneRun> runs_;
+};
+
+}  // namespace dmth_fast::cpu

@@ -1,0 +1,222 @@
+// What the scan does with a pair of query and row; see scan.cuh for when it is asked.
+//
+// A rare action (kRare) is visited by whole warps, once for each row of a lane and each query in ascending order of
+// rows, with `hit` false for lanes that have nothing. The others are visited by each lane on its own.
+#pragma once
+
+#include <climits>
+
+#include "../retrieval.h"
+#include "scan.cuh"
+
+namespace dmth_fast::cuda {
+
+struct Empty {};
+
+// Every distance: out (queries, rows). Four bytes a pair: bound by the writes.
+struct WriteDistances {
+    static constexpr bool kRare = false;
+    std::int32_t* out;
+    std::int64_t rows;
+
+    __device__ int bound(std::int64_t) const { return INT_MAX; }
+    __device__ void begin(const Scan&, const Place&) const {}
+    __device__ void end(const Scan&, const Place&) const {}
+    __device__ Empty context(std::int64_t, bool) const { return {}; }
+    __device__ void visit(const Place& at, int q, std::int64_t row, int distance, bool here, Empty) const {
+        if (here) out[(at.first_query + q) * rows + row] = distance;
+    }
+};
+
+// Rows, and relevant rows, at each distance of each query, added to 64-bit results. The counters of a block are
+// shared memory, two of 32 bits for each query and distance; a block sees fewer than 2^32 rows (see plan_scan).
+// Bound by the shared-memory atomics: about one a pair, some four lanes of a warp meeting at one distance.
+struct CountAll {
+    static constexpr bool kRare = false;
+    unsigned long long* all;
+    unsigned long long* relevant;  // null: rows alone
+    Labels row_labels;
+    Labels query_labels;
+    std::int64_t bins;
+
+    __device__ int bound(std::int64_t) const { return INT_MAX; }
+    __device__ unsigned* counters() const { return reinterpret_cast<unsigned*>(dynamic_shared()); }
+    __device__ int counters_of_tile(const Scan& scan) const { return static_cast<int>(scan.tile * bins); }
+
+    __device__ void begin(const Scan& scan, const Place&) const {
+        const int count = counters_of_tile(scan) * (relevant != nullptr ? 2 : 1);
+        for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) counters()[i] = 0;
+        __syncthreads();
+    }
+
+    __device__ std::int64_t context(std::int64_t row, bool here) const {
+        return here && row_labels.classes != nullptr ? row_labels.classes[row] : 0;
+    }
+
+    __device__ bool is_relevant(std::int64_t query, std::int64_t row, std::int64_t row_class) const {
+        if (query_labels.classes != nullptr) return query_labels.classes[query] == row_class;
+        for (std::int64_t w = 0; w < query_labels.words; ++w) {
+            if (query_labels.masks[query * query_labels.words + w] & row_labels.masks[row * query_labels.words + w]) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    __device__ void visit(const Place& at, int q, std::int64_t row, int distance, bool here,
+                          std::int64_t row_class) const {
+        if (!here) return;
+        unsigned* counter = counters() + q * bins + distance;
+        atomicAdd(counter, 1u);
+        if (relevant != nullptr && is_relevant(at.first_query + q, row, row_class)) {
+            atomicAdd(counter + static_cast<std::int64_t>(tile_of(at)) * bins, 1u);
+        }
+    }
+    __device__ int tile_of(const Place& at) const { return at.tile; }
+
+    __device__ void end(const Scan& scan, const Place& at) const {
+        __syncthreads();
+        const int half = counters_of_tile(scan);
+        const int used = static_cast<int>(at.queries * bins);
+        for (int i = static_cast<int>(threadIdx.x); i < used; i += static_cast<int>(blockDim.x)) {
+            const std::int64_t out = at.first_query * bins + i;
+            if (counters()[i] != 0) atomicAdd(all + out, static_cast<unsigned long long>(counters()[i]));
+            if (relevant != nullptr && counters()[half + i] != 0) {
+                atomicAdd(relevant + out, static_cast<unsigned long long>(counters()[half + i]));
+            }
+        }
+    }
+};
+
+// A candidate of small-k search as one number in the order of results: distance, then row.
+inline constexpr int kRowBits = 48;
+__device__ __forceinline__ unsigned long long key_of(int distance, std::int64_t row) {
+    return static_cast<unsigned long long>(distance) << kRowBits | static_cast<unsigned long long>(row);
+}
+
+// Candidates within the bound of their query, in any order. The counter goes on counting behind a full list, so that
+// an overflow is seen.
+struct Collect {
+    static constexpr bool kRare = true;
+    const int* bounds;
+    unsigned* counts;
+    unsigned long long* keys;
+    std::int64_t capacity;
+
+    __device__ int bound(std::int64_t query) const { return bounds[query]; }
+    __device__ void begin(const Scan&, const Place&) const {}
+    __device__ void end(const Scan&, const Place&) const {}
+    __device__ void visit(const Place& at, int q, std::int64_t row, int distance, bool hit) const {
+        const unsigned mask = ballot(hit);
+        if (mask == 0) return;
+        const std::int64_t query = at.first_query + q;
+        const int leader = __ffs(static_cast<int>(mask)) - 1;
+        unsigned first = 0;
+        if (lane() == leader) first = atomicAdd(counts + query, static_cast<unsigned>(popcount(mask)));
+        first = from_lane(first, leader);
+        const std::int64_t at_key = static_cast<std::int64_t>(first) + popcount(mask & lanes_below());
+        if (hit && at_key < capacity) keys[query * capacity + at_key] = key_of(distance, row);
+    }
+};
+
+// Counters in shared memory, one for each warp, query of the tile and distance.
+__device__ __forceinline__ unsigned* counters_of_warp(const Scan& scan, std::int64_t bins) {
+    return reinterpret_cast<unsigned*>(dynamic_shared()) + warp() * scan.tile * bins;
+}
+
+// Rows within the bound at each distance, for each split: cells (queries, bins, splits + padding), see selection.cuh.
+struct CountCells {
+    static constexpr bool kRare = true;
+    const int* bounds;
+    std::int64_t* cells;
+    std::int64_t cells_of_query;
+    std::int64_t bins;
+
+    __device__ int bound(std::int64_t query) const { return bounds[query]; }
+    __device__ void begin(const Scan& scan, const Place&) const {
+        unsigned* counters = counters_of_warp(scan, bins);
+        for (std::int64_t i = lane(); i < scan.tile * bins; i += 32) counters[i] = 0;
+        __syncwarp();
+    }
+    __device__ void visit(const Place& at, int q, std::int64_t, int distance, bool hit) const {
+        unsigned* counters = reinterpret_cast<unsigned*>(dynamic_shared()) + (warp() * at.tile + q) * bins;
+        if (hit) atomicAdd(counters + distance, 1u);
+    }
+    __device__ void end(const Scan& scan, const Place& at) const {
+        __syncthreads();
+        // Neighbouring threads write neighbouring splits of one distance.
+        const unsigned* counters = reinterpret_cast<const unsigned*>(dynamic_shared());
+        const std::int64_t first_split = static_cast<std::int64_t>(blockIdx.y) * warps();
+        const std::int64_t count = at.queries * bins * warps();
+        for (std::int64_t i = threadIdx.x; i < count; i += blockDim.x) {
+            const std::int64_t w = i % warps(), d = i / warps() % bins, q = i / warps() / bins;
+            const std::int64_t query = at.first_query + q;
+            if (first_split + w < scan.splits && bounds[query] >= 0) {
+                cells[query * cells_of_query + d * scan.splits + first_split + w] =
+                    counters[(w * scan.tile + q) * bins + d];
+            }
+        }
+    }
+};
+
+// Rows within the bound, each written at its place in the order (distance, row): the cells hold the place of the
+// first row of each distance and split, and a warp meets its rows in order. Nothing is sorted.
+struct WriteRanked {
+    static constexpr bool kRare = true;
+    const int* bounds;
+    const std::int64_t* cells;
+    std::int64_t cells_of_query;
+    std::int64_t bins;
+    std::int64_t limit;           // places a query, at most
+    const std::int64_t* offsets;  // where each query's results begin; null: at query * limit
+    std::int32_t* distances;
+    std::int64_t* ids;
+
+    __device__ int bound(std::int64_t query) const { return bounds[query]; }
+    __device__ void begin(const Scan& scan, const Place&) const {
+        unsigned* counters = counters_of_warp(scan, bins);
+        for (std::int64_t i = lane(); i < scan.tile * bins; i += 32) counters[i] = 0;
+        __syncwarp();
+    }
+    __device__ void end(const Scan&, const Place&) const {}
+
+    // Whether a split holds any result of a query: most do not where k is small or ties are many.
+    __device__ bool wanted(const Scan& scan, const Place& at, int q) const {
+        const std::int64_t query = at.first_query + q;
+        const std::int64_t* cell = cells + query * cells_of_query + at.split;
+        bool some = false;
+        for (std::int64_t d = lane(); d <= bounds[query] && d < bins; d += 32) {
+            const std::int64_t place = cell[d * scan.splits];
+            some |= place < limit && cell[d * scan.splits + 1] > place;
+        }
+        return any(some);
+    }
+
+    __device__ void visit(const Place& at, int q, std::int64_t row, int distance, bool hit) const {
+        unsigned left = ballot(hit);
+        if (left == 0) return;
+        const std::int64_t query = at.first_query + q;
+        unsigned* counters = reinterpret_cast<unsigned*>(dynamic_shared()) + (warp() * at.tile + q) * bins;
+        while (left != 0) {
+            const int leader = __ffs(static_cast<int>(left)) - 1;
+            const int d = from_lane(distance, leader);
+            const unsigned same = ballot(hit && distance == d);
+            const unsigned before = counters[d];
+            __syncwarp();
+            if (lane() == leader) counters[d] = before + static_cast<unsigned>(popcount(same));
+            __syncwarp();
+            if (hit && distance == d) {
+                const std::int64_t place = cells[query * cells_of_query + d * at.splits + at.split] +
+                                           static_cast<std::int64_t>(before) + popcount(same & lanes_below());
+                if (place < limit) {
+                    const std::int64_t out = (offsets != nullptr ? offsets[query] : query * limit) + place;
+                    distances[out] = d;
+                    ids[out] = row;
+                }
+            }
+            left &= ~same;
+        }
+    }
+};
+
+}  // namespace dmth_fast::cuda
