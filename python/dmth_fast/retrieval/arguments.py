@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+Array: TypeAlias = npt.NDArray[Any]
 if TYPE_CHECKING:
     from torch import Tensor
 
-Array: TypeAlias = npt.NDArray[Any]
-AnyArray: TypeAlias = "Array | Tensor"
+    AnyArray: TypeAlias = Array | Tensor
+else:
+    AnyArray = Any  # annotations are evaluated, and torch may not be there
 
 
 def is_tensor(value: object) -> bool:

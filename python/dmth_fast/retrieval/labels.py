@@ -64,8 +64,8 @@ def checked_labels(query_labels: AnyArray, database_labels: AnyArray, queries: i
         ValueError: another length, negative class ids, multi-hot entries that are neither 0 nor 1, or
             two sides of different kinds.
     """
-    query = _checked(query_labels, "query_labels", queries, "query")
-    database = _checked(database_labels, "database_labels", items, "database")
+    query = checked_label_rows(query_labels, "query_labels", queries, "query ")
+    database = checked_label_rows(database_labels, "database_labels", items, "database ")
     if query.shape[1:] != database.shape[1:]:
         raise ValueError(
             "query_labels and database_labels must both be class ids (1-D) or multi-hot over the same labels "
@@ -92,12 +92,32 @@ def bit_masks(rows: Array) -> Array:
     return padded.view("<u8").astype(np.uint64)
 
 
-def _checked(labels: AnyArray, name: str, count: int, owner: str) -> Array:
-    """Class ids as int64 or multi-hot rows as uint8, of the right length."""
+def checked_class_ids(labels: AnyArray, name: str, count: int) -> Array:
+    """(count,) class ids as int64; multi-hot rows are refused.
+
+    Raises:
+        TypeError: not integers.
+        ValueError: another shape, or negative ids.
+    """
+    array = checked_label_rows(labels, name, count, "")
+    if array.ndim != 1:
+        raise ValueError(
+            f"{name} must be class ids of shape ({count},), got {describe(as_numpy(labels, name))}"
+        )
+    return array
+
+
+def checked_label_rows(labels: AnyArray, name: str, count: int, owner: str) -> Array:
+    """Class ids as (count,) int64 or multi-hot rows as (count, C) uint8; ``owner`` is for the message.
+
+    Raises:
+        TypeError: floats, Booleans as class ids, or other types.
+        ValueError: another length, negative class ids, or entries of rows that are neither 0 nor 1.
+    """
     array = as_numpy(labels, name)
     if array.ndim not in (1, 2) or len(array) != count or (array.ndim == 2 and not array.shape[1]):
         raise ValueError(
-            f"{name} must have shape ({count},) or ({count}, C) for {count} {owner} codes, "
+            f"{name} must have shape ({count},) or ({count}, C) for {count} {owner}codes, "
             f"got {describe(array)}"
         )
     allowed = "iu" if array.ndim == 1 else "iub"

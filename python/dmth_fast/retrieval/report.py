@@ -108,6 +108,16 @@ class Report:
         """Mean reciprocal rank of the first relevant item."""
         return self.mean("reciprocal_rank")
 
+    @property
+    def ramap(self) -> float:
+        """Radius-aware mAP without the cost of looking up buckets: P@H<=r averaged over r = 0, ..., bits.
+
+        After Jiang, Li & Li, "On the evaluation metric for hashing" (arXiv 1905.10951), in the form that
+        public code gives it; their weights by the time of a bucket search are not applied. It needs no
+        rule for ties and stands or falls with ``empty_ball``.
+        """
+        return float(self.pr_curve.precision.mean())
+
     def mean(self, metric: str) -> float:
         """Mean of a per-query metric over the counted queries.
 
@@ -135,6 +145,7 @@ class Report:
             "r_precision": self.r_precision,
             "map_at_r": self.map_at_r,
             "mrr": self.mrr,
+            "ramap": self.ramap,
             "pr_curve": {
                 "recall": self.pr_curve.recall.tolist(),
                 "precision": self.pr_curve.precision.tolist(),
@@ -168,7 +179,13 @@ class Report:
         named = {"P": self.precision_at, "R": self.recall_at, "NDCG": self.ndcg_at}
         named |= {"ACG": self.acg_at, "WAP": self.wap_at}
         rows += [(f"{name}@{k}", value) for name, values in named.items() for k, value in values.items()]
-        return [*rows, ("R-precision", self.r_precision), ("MAP@R", self.map_at_r), ("MRR", self.mrr)]
+        return [
+            *rows,
+            ("R-precision", self.r_precision),
+            ("MAP@R", self.map_at_r),
+            ("MRR", self.mrr),
+            ("RAMAP", self.ramap),
+        ]
 
     def __str__(self) -> str:
         """A table of the means under one line that says how they were obtained."""
