@@ -216,7 +216,7 @@ def from_mapping(kind: type[T], values: Mapping[str, Any], where: str = "config"
     for key in values:
         if key not in hints:
             raise ValueError(f"{where} has no key {key!r}; it knows {', '.join(hints)}")
-    return kind(**{key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()})
+    return _filled(kind, values, where)
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
@@ -236,15 +236,7 @@ def configure(kind: type[T], values: Mapping[str, Any]) -> T:
     """
     hints = typing.get_type_hints(kind)
     sections = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
-    config = kind(
-        **{
-            name: from_mapping(sections[name], value, name)
-            if isinstance(value, Mapping)
-            else _checked(hints, name, value)
-            for name, value in values.items()
-            if name in hints
-        }
-    )
+    config = _filled(kind, {name: value for name, value in values.items() if name in hints}, kind.__name__)
     for name, value in values.items():
         if name in hints:
             continue
@@ -262,8 +254,25 @@ def configure(kind: type[T], values: Mapping[str, Any]) -> T:
     return config
 
 
-def _checked(hints: Mapping[str, Any], name: str, value: Any) -> Any:
-    return _convert(hints[name], value, name)
+def _filled(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Build ``kind``; a section that is given in part keeps the defaults that ``kind`` has for it."""
+    hints = typing.get_type_hints(kind)
+    defaults = {item.name: item.default_factory for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    arguments = {}
+    for key, value in values.items():
+        factory = defaults[key]
+        if isinstance(value, Mapping) and factory is not dataclasses.MISSING:
+            value = _merged(to_mapping(factory()), value)
+        arguments[key] = _convert(hints[key], value, f"{where}.{key}")
+    return kind(**arguments)
+
+
+def _merged(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(defaults)
+    for key, value in values.items():
+        inner = merged.get(key)
+        merged[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return merged
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

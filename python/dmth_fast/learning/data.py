@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from glob import glob
 from pathlib import Path
 from typing import Any, Literal
@@ -130,6 +131,10 @@ class ImageSet:
 
     def content_hash(self) -> str:
         """SHA-256 over the pixels in their order (over names and size where the images are decoded lazily)."""
+        return self._content_hash
+
+    @cached_property
+    def _content_hash(self) -> str:
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
         if isinstance(self.images, LazyImages):
             digest.update("\n".join(self.names).encode())

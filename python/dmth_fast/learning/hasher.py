@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 import dmth_fast
+from dmth_fast.atomic import write_json
 from dmth_fast.learning.backbones import Backbone, build_backbone, fill
 from dmth_fast.learning.config import HasherConfig, at_least, configure, from_mapping, one_of, to_mapping
 from dmth_fast.learning.data import ImageSet, from_array, open_images
@@ -19,7 +20,7 @@ from dmth_fast.learning.network import HashNetwork, image_batches, prepare
 from dmth_fast.learning.objective import StudentBatches, StudentObjective
 from dmth_fast.learning.sources import fit_size
 from dmth_fast.learning.training import Metrics, train_objective
-from dmth_fast.learning.weights import load_weights, save_json, save_tensors
+from dmth_fast.learning.weights import load_weights, save_tensors
 
 if TYPE_CHECKING:
     from dmth_fast.learning.teacher import FusedTeacher
@@ -221,7 +222,7 @@ class Hasher:
             "config": to_mapping(self.config),
             "history": self.history,
         }
-        save_json(directory / "config.json", card)
+        write_json(directory / "config.json", card)
 
     @classmethod
     def load(cls, directory: str | Path) -> "Hasher":

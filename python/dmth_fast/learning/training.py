@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from dmth_fast.atomic import write_text
 from dmth_fast.learning.config import TrainingConfig
 from dmth_fast.learning.progress import Reporter
-from dmth_fast.learning.weights import load_file, save_tensors, write_atomically
+from dmth_fast.learning.weights import load_file, save_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"
@@ -82,7 +83,7 @@ def train_objective(
     if checkpoint is not None and resume and checkpoint.exists():
         history = load_checkpoint(checkpoint, objective, optimizer, settings)
     if run_dir is not None and accelerator.is_main_process:
-        write_atomically(run_dir / METRICS, "".join(json.dumps(line) + "\n" for line in history).encode())
+        write_text(run_dir / METRICS, "".join(json.dumps(line) + "\n" for line in history))
     prepared, optimizer = accelerator.prepare(objective, optimizer)
     with torch.random.fork_rng(), Reporter(title, config.epochs, steps, enabled=progress) as reporter:
         for epoch in range(len(history), config.epochs):

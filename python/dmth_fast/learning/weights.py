@@ -1,16 +1,15 @@
-"""Weight files: safetensors in, safetensors and JSON out, written so that no half of a file is ever seen."""
+"""Weight files: safetensors only, read strictly and written as one atomic step."""
 
 import hashlib
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from dmth_fast.atomic import write_bytes
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
@@ -64,24 +63,4 @@ def save_tensors(
 ) -> None:
     """Write a safetensors file as one atomic step."""
     whole = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    write_atomically(path, save(whole, dict(metadata or {})))
-
-
-def save_json(path: str | Path, value: Any) -> None:
-    """Write JSON (two spaces, sorted as given) as one atomic step."""
-    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode())
-
-
-def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write to a temporary name in the same folder, fsync, rename: readers see the old file or the whole new one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, save(whole, dict(metadata or {})))

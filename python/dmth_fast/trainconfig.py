@@ -1,0 +1,173 @@
+"""The settings of a whole training run: TOML in, TOML with every default out."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dmth_fast.learning.config import (
+    PRECISIONS,
+    AugmentationConfig,
+    FusionConfig,
+    HasherConfig,
+    at_least,
+    from_mapping,
+    one_of,
+    to_mapping,
+    within,
+)
+from dmth_fast.learning.protocols import PROTOCOLS, DataConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """One teacher: a network with weights, or one that is trained first.
+
+    Attributes:
+        backbone: its name.
+        weights: safetensors file, relative to the data root; None: trained on the training images.
+        name: in tables; by default the backbone's.
+        input_size: side in pixels to which images are resized; None: what the backbone wants.
+        precision: ``fp32`` or ``bf16`` where it is run frozen.
+        epochs: of its own training, at the student's other settings; only without weights.
+    """
+
+    backbone: str
+    weights: str | None = None
+    name: str | None = None
+    input_size: int | None = None
+    precision: str = "fp32"
+    epochs: int = 0
+
+    def __post_init__(self) -> None:
+        one_of("precision", self.precision, PRECISIONS)
+        if (self.weights is None) != (self.epochs > 0):
+            raise ValueError(
+                f"teacher {self.name or self.backbone} needs either weights or epochs > 0 to be trained, "
+                f"got weights {self.weights!r} and epochs {self.epochs}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A run from images to a measured table.
+
+    Attributes:
+        protocol: a key of ``learning.protocols.PROTOCOLS``.
+        backbone: the student's.
+        weights: safetensors file that the student starts from.
+        bits: width of all codes.
+        seed: of everything; sections take it over.
+        threads: of torch; 0 leaves torch's choice.
+        cache: folder of cached teacher features; None: ``cache`` inside the run's folder.
+        data: where the images are.
+        augmentation: the random views; sections take it over.
+        teachers: at least one.
+        fusion: of the teachers.
+        student: its training.
+    """
+
+    teachers: tuple[TeacherConfig, ...]
+    protocol: str = "folder"
+    backbone: str = "resnet20"
+    weights: str | None = None
+    bits: int = 64
+    seed: int = 0
+    threads: int = 0
+    cache: str | None = None
+    data: DataConfig = field(default_factory=DataConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    student: HasherConfig = field(default_factory=HasherConfig)
+
+    def __post_init__(self) -> None:
+        one_of("protocol", self.protocol, PROTOCOLS)
+        within("bits", self.bits, 1, 4096)
+        at_least("seed", self.seed, 0)
+        at_least("threads", self.threads, 0)
+        if not self.teachers:
+            raise ValueError("teachers must hold at least one [[teachers]] table, got none")
+        for name in ("fusion", "student"):
+            section = getattr(self, name)
+            if section.training.seed not in (0, self.seed):
+                raise ValueError(
+                    f"{name}.training.seed is {section.training.seed}: set the seed once, at the top"
+                )
+            if section.augmentation not in (AugmentationConfig(), self.augmentation):
+                raise ValueError(f"{name}.augmentation differs from [augmentation]: set it once, at the top")
+            training = dataclasses.replace(section.training, seed=self.seed)
+            section = dataclasses.replace(section, training=training, augmentation=self.augmentation)
+            object.__setattr__(self, name, section)
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
+    """Read a TOML file, apply ``a.b=value`` overrides, and check every key and value.
+
+    Args:
+        path: of the TOML file.
+        overrides: values are TOML (``student.training.epochs=3``); what is no TOML value is taken as a string.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no TOML, an unknown key (the known ones are named), or a value out of range.
+        TypeError: a value of another type.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"config {path} does not exist")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"config {path} is not TOML: {error}") from None
+    for override in overrides:
+        _override(values, override)
+    if "teachers" not in values:
+        raise ValueError(f"config {path} names no teacher: add a [[teachers]] table")
+    return from_mapping(TrainConfig, values)
+
+
+def dump_config(config: TrainConfig) -> str:
+    """Write every value, defaults too, as TOML that :func:`load_config` reads back; None is left out."""
+    return "\n".join(_tables(to_mapping(config), ())) + "\n"
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise ValueError(f"an override must look like a.b=value, got {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    table = values
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise ValueError(f"override {override!r}: {part} is no table")
+    table[parts[-1]] = value
+
+
+def _tables(values: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    plain = {key: value for key, value in values.items() if value is not None}
+    tables = {key: value for key, value in plain.items() if isinstance(value, dict)}
+    lists = {key: value for key, value in plain.items() if isinstance(value, list) and value}
+    lines = [f"{key} = {_scalar(value)}" for key, value in plain.items() if key not in tables | lists]
+    for key, items in lists.items():
+        for item in items:
+            lines += ["", f"[[{'.'.join((*path, key))}]]", *_tables(item, (*path, key))]
+    for key, table in tables.items():
+        lines += ["", f"[{'.'.join((*path, key))}]", *_tables(table, (*path, key))]
+    return lines
+
+
+def _scalar(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else repr(value)
