@@ -11,21 +11,13 @@ from typing import Any
 import numpy as np
 
 from dmth_fast.retrieval import metrics
-from dmth_fast.retrieval.arguments import (
-    AnyArray,
-    Array,
-    are_tensors,
-    as_numpy,
-    choice,
-    integer,
-    optional_integer,
-)
+from dmth_fast.retrieval.arguments import AnyArray, Array, are_tensors, as_numpy, optional_integer
 from dmth_fast.retrieval.codes import checked_pair
-from dmth_fast.retrieval.graded import GAINS, GRADES, graded_per_query
+from dmth_fast.retrieval.graded import graded_per_query
 from dmth_fast.retrieval.histograms import Comparison, checked_exclusion
 from dmth_fast.retrieval.labels import checked_labels
-from dmth_fast.retrieval.rankings import Rankings, TiedRankings
-from dmth_fast.retrieval.report import RECALL_LEVELS, PRCurve, Report
+from dmth_fast.retrieval.report import Report
+from dmth_fast.retrieval.summary import checked_settings, metrics_per_query, summarised
 
 
 def evaluate(
@@ -102,25 +94,7 @@ def evaluate(
         graded=graded,
         gain=gain,
     )
-    tied = comparison.histograms()
-    if ties == "stable":
-        parts = [
-            metrics_per_query(comparison.strict_rankings(rows), settings) for rows in comparison.blocks()
-        ]
-        per_query = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    else:
-        per_query = metrics_per_query(tied if ties == "expected" else tied.ordered(ties), settings)
-    if settings["graded"] is not None and settings["precision_at"]:
-        per_query |= graded_per_query(comparison, settings)
-    return summarised(
-        per_query,
-        tied,
-        settings,
-        bits=comparison.bits,
-        excluded=comparison.excluded is not None,
-        num_items=len(comparison.database_codes),
-        num_unlabelled=comparison.labels.num_unlabelled,
-    )
+    return report_of(comparison, settings)
 
 
 def average_precision(
@@ -156,6 +130,29 @@ def average_precision(
     return metrics.average_precision(ranked, settings["top_k"], normalizer)
 
 
+def report_of(comparison: Comparison, settings: Mapping[str, Any], *, counted: Array | None = None) -> Report:
+    """Evaluate a checked comparison; ``counted`` (q,) bool leaves queries out of every mean."""
+    tied = comparison.histograms()
+    ties = settings["ties"]
+    if ties == "stable":
+        parts = [
+            metrics_per_query(comparison.strict_rankings(rows), settings) for rows in comparison.blocks()
+        ]
+        per_query = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    else:
+        per_query = metrics_per_query(tied if ties == "expected" else tied.ordered(ties), settings)
+    if settings["graded"] is not None and settings["precision_at"]:
+        per_query |= graded_per_query(comparison, settings)
+    return summarised(
+        per_query,
+        tied,
+        {"bits": comparison.bits, **settings, "exclude": None if comparison.excluded is None else True},
+        num_items=len(comparison.database_codes),
+        num_unlabelled=comparison.labels.num_unlabelled,
+        counted=counted,
+    )
+
+
 def checked_comparison(
     query_codes: AnyArray,
     query_labels: AnyArray,
@@ -189,106 +186,3 @@ def checked_comparison(
         excluded=checked_exclusion(exclude, queries, codes),
         threads=optional_integer(threads, "threads", 1),
     )
-
-
-def checked_settings(
-    *,
-    top_k: int | None = None,
-    ties: str = "expected",
-    normalizer: str = "relevant",
-    empty: str = "zero",
-    empty_ball: str = "zero",
-    precision_at: Iterable[int] = (),
-    graded: str | None = None,
-    gain: str = "exponential",
-) -> dict[str, Any]:
-    """Every choice of an evaluation, checked, as plain values; errors as in :func:`evaluate`."""
-    return {
-        "top_k": optional_integer(top_k, "top_k", 1),
-        "ties": choice(ties, "ties", metrics.TIES),
-        "normalizer": choice(normalizer, "normalizer", metrics.NORMALIZERS),
-        "empty": choice(empty, "empty", metrics.EMPTY),
-        "empty_ball": choice(empty_ball, "empty_ball", metrics.EMPTY_BALLS),
-        "precision_at": [integer(k, "precision_at", 1) for k in precision_at],
-        "graded": None if graded is None else choice(graded, "graded", GRADES),
-        "gain": choice(gain, "gain", GAINS),
-    }
-
-
-def metrics_per_query(rankings: Rankings, settings: Mapping[str, Any]) -> dict[str, Array]:
-    """(q,) float64 of each metric that ``settings`` ask for, by its name in the report."""
-    values = {
-        "average_precision": metrics.average_precision(rankings, settings["top_k"], settings["normalizer"]),
-        "r_precision": metrics.r_precision(rankings),
-        "map_at_r": metrics.map_at_r(rankings),
-        "first_rank": rankings.first_rank(),
-        "reciprocal_rank": rankings.reciprocal_rank(),
-        "num_relevant": rankings.num_relevant.astype(np.float64),
-    }
-    top = rankings.num_items if settings["top_k"] is None else settings["top_k"]
-    within = np.broadcast_to(top, rankings.num_items.shape)
-    values["hits"] = rankings.hits_within(np.minimum(within, rankings.num_items))
-    for k in settings["precision_at"]:
-        values[f"precision_at_{k}"] = metrics.precision_at(rankings, k)
-    for k in settings["precision_at"]:
-        values[f"recall_at_{k}"] = metrics.recall_at(rankings, k)
-    for k in settings["precision_at"]:
-        values[f"ndcg_at_{k}"] = metrics.ndcg_at(rankings, k)
-    return values
-
-
-def summarised(
-    per_query: Mapping[str, Array],
-    tied: TiedRankings,
-    settings: Mapping[str, Any],
-    *,
-    bits: int,
-    excluded: bool,
-    num_items: int,
-    num_unlabelled: tuple[int, int],
-) -> Report:
-    """The report of per-query values and of the histograms of the same queries."""
-    found = per_query["hits"] if settings["normalizer"] == "retrieved" else per_query["num_relevant"]
-    empty = found == 0
-    if empty.any() and settings["empty"] == "error":
-        raise ValueError(
-            f"every query must have a relevant item under empty='error', but {int(empty.sum())} have none, "
-            f"the first is query {int(np.argmax(empty))}"
-        )
-    counted = ~empty if settings["empty"] == "skip" else np.ones(len(empty), dtype=bool)
-    if not counted.any():
-        raise ValueError("at least one query must have a relevant item under empty='skip', none has")
-    interval = []
-    for ties in ("pessimistic", "optimistic"):
-        ap = metrics.average_precision(tied.ordered(ties), settings["top_k"], settings["normalizer"])
-        interval.append(float(ap[counted].mean()))
-    precision, recall = metrics.precision_within(tied)[counted], metrics.recall_within(tied)[counted]
-    empty_balls = np.isnan(precision).sum(axis=0)
-    balls = (
-        len(precision) if settings["empty_ball"] == "zero" else np.maximum(len(precision) - empty_balls, 1)
-    )
-    return Report(
-        per_query=dict(per_query),
-        counted=counted,
-        map_interval=(interval[0], interval[1]),
-        pr_curve=PRCurve(recall.mean(axis=0), np.nansum(precision, axis=0) / balls),
-        interpolated=_interpolated(precision, recall),
-        empty_balls=empty_balls,
-        num_queries=len(counted),
-        num_items=num_items,
-        num_empty=int(empty.sum()),
-        num_unlabelled=num_unlabelled,
-        settings={"bits": bits, **settings, "exclude": excluded or None},
-    )
-
-
-def _interpolated(precision: Array, recall: Array) -> Array:
-    """Mean over queries of max precision over radii whose recall reaches each level."""
-    # A running maximum from the largest radius down; an empty ball has recall 0 and no precision.
-    best = np.maximum.accumulate(np.nan_to_num(precision)[:, ::-1], axis=1)[:, ::-1]
-    levels = []
-    for level in RECALL_LEVELS:
-        reached = recall >= level - 1e-12
-        first = np.argmax(reached, axis=1)
-        levels.append(np.where(reached.any(axis=1), best[np.arange(len(best)), first], 0.0).mean())
-    return np.array(levels)

@@ -1,0 +1,127 @@
+"""From rankings to a report: the choices of an evaluation, its values per query, their means."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from dmth_fast.retrieval import metrics
+from dmth_fast.retrieval.arguments import Array, choice, integer, optional_integer
+from dmth_fast.retrieval.graded import GAINS, GRADES
+from dmth_fast.retrieval.rankings import Rankings, TiedRankings
+from dmth_fast.retrieval.report import RECALL_LEVELS, PRCurve, Report
+
+
+def checked_settings(
+    *,
+    top_k: int | None = None,
+    ties: str = "expected",
+    normalizer: str = "relevant",
+    empty: str = "zero",
+    empty_ball: str = "zero",
+    precision_at: Iterable[int] = (),
+    graded: str | None = None,
+    gain: str = "exponential",
+) -> dict[str, Any]:
+    """Every choice of an evaluation, checked, as plain values; errors as in :func:`evaluate`."""
+    return {
+        "top_k": optional_integer(top_k, "top_k", 1),
+        "ties": choice(ties, "ties", metrics.TIES),
+        "normalizer": choice(normalizer, "normalizer", metrics.NORMALIZERS),
+        "empty": choice(empty, "empty", metrics.EMPTY),
+        "empty_ball": choice(empty_ball, "empty_ball", metrics.EMPTY_BALLS),
+        "precision_at": [integer(k, "precision_at", 1) for k in precision_at],
+        "graded": None if graded is None else choice(graded, "graded", GRADES),
+        "gain": choice(gain, "gain", GAINS),
+    }
+
+
+def cutoff(rankings: Rankings, settings: Mapping[str, Any]) -> Array:
+    """(q,) cut-off of the average precision: all items, K, or "R", the relevant items of each query."""
+    top_k = settings["top_k"]
+    if top_k is None:
+        return rankings.num_items
+    return rankings.num_relevant if top_k == "R" else np.full(rankings.num_items.shape, top_k)
+
+
+def metrics_per_query(rankings: Rankings, settings: Mapping[str, Any]) -> dict[str, Array]:
+    """(q,) float64 of each metric that ``settings`` ask for, by its name in the report."""
+    top = cutoff(rankings, settings)
+    values = {
+        "average_precision": metrics.average_precision(rankings, top, settings["normalizer"]),
+        "r_precision": metrics.r_precision(rankings),
+        "map_at_r": metrics.map_at_r(rankings),
+        "first_rank": rankings.first_rank(),
+        "reciprocal_rank": rankings.reciprocal_rank(),
+        "num_relevant": rankings.num_relevant.astype(np.float64),
+    }
+    values["hits"] = rankings.hits_within(np.minimum(top, rankings.num_items))
+    for k in settings["precision_at"]:
+        values[f"precision_at_{k}"] = metrics.precision_at(rankings, k)
+    for k in settings["precision_at"]:
+        values[f"recall_at_{k}"] = metrics.recall_at(rankings, k)
+    for k in settings["precision_at"]:
+        values[f"ndcg_at_{k}"] = metrics.ndcg_at(rankings, k)
+    return values
+
+
+def summarised(
+    per_query: Mapping[str, Array],
+    tied: TiedRankings,
+    settings: Mapping[str, Any],
+    *,
+    num_items: int,
+    num_unlabelled: tuple[int, int],
+    counted: Array | None = None,
+) -> Report:
+    """The report of per-query values and of the histograms of the same queries.
+
+    Raises:
+        ValueError: an empty query under "error", or no query left to count.
+    """
+    chosen = np.ones(len(tied.every), dtype=bool) if counted is None else counted
+    found = per_query["hits"] if settings["normalizer"] == "retrieved" else per_query["num_relevant"]
+    empty = chosen & (found == 0)
+    if empty.any() and settings["empty"] == "error":
+        raise ValueError(
+            f"every query must have a relevant item under empty='error', but {int(empty.sum())} have none, "
+            f"the first is query {int(np.argmax(empty))}"
+        )
+    chosen = chosen & ~empty if settings["empty"] == "skip" else chosen
+    if not chosen.any():
+        raise ValueError("at least one query must have a relevant item under empty='skip', none has")
+    interval = []
+    for ties in ("pessimistic", "optimistic"):
+        ordered = tied.ordered(ties)
+        ap = metrics.average_precision(ordered, cutoff(ordered, settings), settings["normalizer"])
+        interval.append(float(ap[chosen].mean()))
+    precision, recall = metrics.precision_within(tied)[chosen], metrics.recall_within(tied)[chosen]
+    empty_balls = np.isnan(precision).sum(axis=0)
+    balls = (
+        len(precision) if settings["empty_ball"] == "zero" else np.maximum(len(precision) - empty_balls, 1)
+    )
+    return Report(
+        per_query=dict(per_query),
+        counted=chosen,
+        map_interval=(interval[0], interval[1]),
+        pr_curve=PRCurve(recall.mean(axis=0), np.nansum(precision, axis=0) / balls),
+        interpolated=_interpolated(precision, recall),
+        empty_balls=empty_balls,
+        num_queries=len(chosen),
+        num_items=num_items,
+        num_empty=int(empty.sum()),
+        num_unlabelled=num_unlabelled,
+        settings=dict(settings),
+    )
+
+
+def _interpolated(precision: Array, recall: Array) -> Array:
+    """Mean over queries of max precision over radii whose recall reaches each level."""
+    # A running maximum from the largest radius down; an empty ball has recall 0 and no precision.
+    best = np.maximum.accumulate(np.nan_to_num(precision)[:, ::-1], axis=1)[:, ::-1]
+    levels = []
+    for level in RECALL_LEVELS:
+        reached = recall >= level - 1e-12
+        first = np.argmax(reached, axis=1)
+        levels.append(np.where(reached.any(axis=1), best[np.arange(len(best)), first], 0.0).mean())
+    return np.array(levels)
