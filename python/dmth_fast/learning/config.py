@@ -11,6 +11,7 @@ T = TypeVar("T")
 
 PRECISIONS = ("fp32", "bf16")
 OPTIMIZERS = ("sgd", "adamw")
+SIMILARITIES = ("cosine", "binary")
 SCHEDULES = ("cosine", "linear", "constant")
 DEVICES = ("auto", "cpu")
 
@@ -40,9 +41,10 @@ class TrainingConfig:
         batch_size: images a step, over all processes together; a last, smaller batch is left out.
         optimizer: ``sgd`` (Nesterov momentum) or ``adamw``.
         lr: the highest learning rate.
+        backbone_lr: factor of ``lr`` for the backbone, below 1 to fine-tune one that was trained before.
         momentum: of sgd; the first beta of adamw.
         weight_decay: on matrices and convolutions, not on biases and norms.
-        schedule: how the rate falls to 0 after the warm-up: ``cosine``, ``linear``, or ``constant`` (it does not).
+        schedule: how the rate falls to 0 after the warm-up: ``cosine`` or ``linear``; ``constant`` stays.
         warmup: fraction of the steps in which the rate rises linearly.
         precision: ``fp32``, or ``bf16`` for the backbone (losses are computed in fp32 always).
         device: ``auto`` (what accelerate finds) or ``cpu``.
@@ -53,6 +55,7 @@ class TrainingConfig:
     batch_size: int = 128
     optimizer: str = "sgd"
     lr: float = 0.1
+    backbone_lr: float = 1.0
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: str = "cosine"
@@ -65,6 +68,7 @@ class TrainingConfig:
         at_least("epochs", self.epochs, 1)
         at_least("batch_size", self.batch_size, 2)
         at_least("lr", self.lr, 0)
+        at_least("backbone_lr", self.backbone_lr, 0)
         at_least("weight_decay", self.weight_decay, 0)
         at_least("seed", self.seed, 0)
         within("momentum", self.momentum, 0, 1)
@@ -82,6 +86,8 @@ class LossConfig:
     Attributes:
         hash_loss: a key of ``losses.HASH_LOSSES``.
         margin: subtracted from the cosine of the right class (OrthoHash).
+        gamma: scale of the Cauchy distribution in bits (DCH).
+        similarity: of pairs of multi-hot labels in losses on pairs: ``cosine``, or ``binary`` (share one).
         scale: factor of the cosines; 0 means sqrt(bits).
         quantization: weight of the quantisation term.
         quantizer: a key of ``losses.QUANTIZERS``.
@@ -89,12 +95,16 @@ class LossConfig:
 
     hash_loss: str = "ortho"
     margin: float = 0.2
+    gamma: float = 20.0
+    similarity: str = "cosine"
     scale: float = 0.0
     quantization: float = 0.0
     quantizer: str = "l2"
 
     def __post_init__(self) -> None:
         within("margin", self.margin, 0, 2)
+        above("gamma", self.gamma, 0)
+        one_of("similarity", self.similarity, SIMILARITIES)
         at_least("scale", self.scale, 0)
         at_least("quantization", self.quantization, 0)
 
@@ -257,10 +267,10 @@ def configure(kind: type[T], values: Mapping[str, Any]) -> T:
 def _filled(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     """Build ``kind``; a section that is given in part keeps the defaults that ``kind`` has for it."""
     hints = typing.get_type_hints(kind)
-    defaults = {item.name: item.default_factory for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    factories = {item.name: item.default_factory for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     arguments = {}
     for key, value in values.items():
-        factory = defaults[key]
+        factory = factories[key]
         if isinstance(value, Mapping) and factory is not dataclasses.MISSING:
             value = _merged(to_mapping(factory()), value)
         arguments[key] = _convert(hints[key], value, f"{where}.{key}")
@@ -271,7 +281,9 @@ def _merged(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
     merged = dict(defaults)
     for key, value in values.items():
         inner = merged.get(key)
-        merged[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = (
+            _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+        )
     return merged
 
 

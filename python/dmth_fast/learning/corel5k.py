@@ -1,4 +1,4 @@
-"""Corel5k (Duygulu et al., ECCV 2002): photographs with a few keywords each, from photo CDs of 100 pictures."""
+"""Corel5k (Duygulu et al., ECCV 2002): photographs with a few keywords each, from photo CDs."""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -95,7 +95,8 @@ def _read_half(
     identities = [int(PurePosixPath(name).stem) for name in images.names]
     if differing := sorted(set(identities) ^ set(lines)):
         raise ValueError(
-            f"{archive}: images and label lines must be of the same ids, {len(differing)} differ: {differing[:3]}"
+            f"{archive}: images and label lines must be of the same ids, "
+            f"{len(differing)} differ: {differing[:3]}"
         )
     keywords = torch.zeros(len(images), count, dtype=torch.bool)
     for row, identity in enumerate(identities):

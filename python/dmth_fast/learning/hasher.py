@@ -15,7 +15,7 @@ from dmth_fast.atomic import write_json
 from dmth_fast.learning.backbones import Backbone, build_backbone, fill
 from dmth_fast.learning.config import HasherConfig, at_least, configure, from_mapping, one_of, to_mapping
 from dmth_fast.learning.data import ImageSet, from_array, open_images
-from dmth_fast.learning.losses import HashLoss, build_loss, random_centers
+from dmth_fast.learning.losses import HashLoss, build_centers, build_loss
 from dmth_fast.learning.network import HashNetwork, image_batches, prepare
 from dmth_fast.learning.objective import StudentBatches, StudentObjective
 from dmth_fast.learning.sources import fit_size
@@ -99,14 +99,14 @@ class Hasher:
     ) -> "Hasher":
         """Train, keeping the last epoch.
 
-        With a teacher, epoch e shows view e mod V of each image, the very view whose teacher outputs are cached;
-        without one each epoch shows a new view.
+        With a teacher, epoch e shows view e mod V of each image, whose teacher outputs are cached; without
+        one each epoch shows a new view.
 
         Args:
             train: labelled images.
-            recipe: ``"dmth"``: labels and a teacher; ``"plain"``: labels alone. None follows from ``teacher``.
+            recipe: ``"dmth"``: labels and a teacher; ``"plain"``: labels alone; None: as ``teacher`` says.
             teacher: a fitted :class:`~dmth_fast.learning.teacher.FusedTeacher`.
-            validation: labelled images measured after each epoch (accuracy; mAP of its even rows against its odd).
+            validation: labelled images measured after each epoch (accuracy; mAP of even rows against odd).
             progress: show progress on standard error.
             run_dir: folder for a checkpoint and ``metrics.jsonl`` after each epoch.
             resume: continue from the checkpoint in ``run_dir``.
@@ -115,8 +115,8 @@ class Hasher:
             self.
 
         Raises:
-            ValueError: recipe and teacher disagree, no labels, one class only, fewer images than a batch, or views,
-                classes or bits that the teacher does not share.
+            ValueError: recipe and teacher disagree, no labels, one class only, fewer images than a batch, or
+                views, classes or bits that the teacher does not share.
             FloatingPointError: a loss term is not finite.
         """
         recipe = ("plain" if teacher is None else "dmth") if recipe is None else recipe
@@ -133,7 +133,7 @@ class Hasher:
         centers = (
             teacher.centers
             if shared and teacher
-            else random_centers(len(train.classes), self.bits, seed=seed)
+            else build_centers(self.config.loss, len(train.classes), self.bits, seed=seed)
         )
         self.hash_loss = build_loss(self.config.loss, centers)
         self.classes, self.input_size, self.recipe = train.classes, train.size, recipe
@@ -166,8 +166,8 @@ class Hasher:
         """Return the packed codes of images.
 
         Args:
-            images: a path, a folder, a zip archive, a PIL image, a uint8 array or tensor, or an ImageSet; images of
-                another size than the training images are resized and cut as by ``open_images(size=...)``.
+            images: a path, a folder, a zip archive, a PIL image, a uint8 array or tensor, or an ImageSet;
+                images of another size than the training images are resized and cut as by ``open_images(size=...)``.
             batch_size: images a step; the codes do not depend on it.
 
         Returns:
@@ -178,24 +178,24 @@ class Hasher:
 
     def values(self, images: Any, batch_size: int = 256) -> Any:
         """Return the code values (n, bits), float32, before they are cut to bits; as :meth:`encode`."""
-        values = self._run(images, batch_size, lambda features, h: h)
+        values = self._run(images, batch_size, lambda _, h: h)
         return values if isinstance(images, Tensor) else values.numpy()
 
     def features(self, images: Any, batch_size: int = 256) -> Any:
         """Return the backbone's features (n, feature_dim), float32; as :meth:`encode`."""
-        values = self._run(images, batch_size, lambda features, h: features)
+        values = self._run(images, batch_size, lambda features, _: features)
         return values if isinstance(images, Tensor) else values.numpy()
 
     def logits(self, images: Any, batch_size: int = 256) -> Any:
         """Return class logits (n, classes), float32; as :meth:`encode`."""
         loss = self._fitted()
-        values = self._run(images, batch_size, lambda features, h: loss.logits(h))
+        values = self._run(images, batch_size, lambda _, h: loss.logits(h))
         return values if isinstance(images, Tensor) else values.numpy()
 
     def predict(self, images: Any, batch_size: int = 256) -> Any:
         """Return the class id of each image, int64 (n,); as :meth:`encode`."""
         loss = self._fitted()
-        values = self._run(images, batch_size, lambda features, h: loss.logits(h).argmax(1))
+        values = self._run(images, batch_size, lambda _, h: loss.logits(h).argmax(1))
         return values if isinstance(images, Tensor) else values.numpy()
 
     def save(self, directory: str | Path) -> None:
@@ -270,12 +270,13 @@ class Hasher:
             )
         if teacher.config.augmentation != self.config.augmentation:
             raise ValueError(
-                f"the student must see the teacher's views: its augmentation is {teacher.config.augmentation}, "
+                "the student must see the teacher's views: the teacher's augmentation is "
+                f"{teacher.config.augmentation}, "
                 f"the student's {self.config.augmentation}"
             )
         if self.config.distillation.code and teacher.bits != self.bits:
             raise ValueError(
-                f"the code term needs equal bits, the teacher has {teacher.bits} and the student {self.bits}: "
+                f"the code term needs equal bits, the teacher has {teacher.bits}, the student {self.bits}: "
                 "pass code=0 or the same bits"
             )
 

@@ -37,7 +37,7 @@ class StudentObjective(nn.Module):
         )
 
     def forward(self, images: Tensor, labels: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Return the terms of normalised images, int64 labels and the teacher's F, h, o (empty without one)."""
+        """Return the terms of normalised images, labels and the teacher's F, h, o (empty without one)."""
         features, h = self.network(images, self._precision)
         terms = {"hash": self.hash_loss(h, labels)}
         loss = terms["hash"]
@@ -49,6 +49,10 @@ class StudentObjective(nn.Module):
                 terms[name] = term
                 loss = loss + getattr(self._weights, name) * term
         return {"loss": loss, **terms}
+
+    def on_step(self, step: int) -> None:
+        """Tell the hash loss how many steps are done."""
+        self.hash_loss.on_step(step)
 
     def _distillation(self, features: Tensor, h: Tensor, targets: Targets) -> dict[str, Tensor]:
         weights = self._weights

@@ -55,7 +55,8 @@ class Pairs:
             raise ValueError(f"labels must have a row for each of the {len(self.image)} pairs, got {shape}")
         if self.vocabulary and len(self.vocabulary) != self.text.shape[1]:
             raise ValueError(
-                f"vocabulary must name the {self.text.shape[1]} columns of text, got {len(self.vocabulary)} names"
+                f"vocabulary must name the {self.text.shape[1]} columns of text, "
+                f"got {len(self.vocabulary)} names"
             )
 
     def __len__(self) -> int:
@@ -110,7 +111,7 @@ class Split:
 
 
 def open_pairs(path: str | Path) -> Pairs:
-    """Read ``image``, ``text`` and ``labels`` from an ``.npz``, ``.mat`` (version 5) or ``.safetensors`` file.
+    """Read ``image``, ``text`` and ``labels`` from an ``.npz``, ``.mat`` or ``.safetensors`` file.
 
     Features of any float type become float32. Labels are class ids (n,), a column (n, 1) or 0/1 rows (n, C);
     label rows without any label are kept and counted in :attr:`Pairs.num_unlabelled`.
@@ -126,7 +127,7 @@ def open_pairs(path: str | Path) -> Pairs:
 
 
 def read_arrays(path: str | Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    """Read the named arrays of an ``.npz``, ``.mat`` or ``.safetensors`` file; errors as :func:`open_pairs`."""
+    """Read named arrays of an ``.npz``, ``.mat`` or ``.safetensors`` file; errors as :func:`open_pairs`."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"pairs file {path} does not exist")
@@ -177,8 +178,8 @@ def read_wikipedia(folder: str | Path) -> Split:
 def mirflickr25k(labels: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Split as DJSRH, DSAH and JDSH do: 160 queries of the first label and 80 of each other, 5,000 to train.
 
-    400 and 200 pairs a label are drawn for training, the rest up to 5,000 from the whole database, which is all
-    but the queries.
+    400 and 200 pairs a label are drawn for training, the rest up to 5,000 from the whole database, which is
+    all but the queries.
     """
     return _split_by_label(labels, seed, queries=(160, 80), training=(400, 200), train=5000)
 
@@ -192,11 +193,11 @@ SPLITS: dict[str, Callable[[Tensor, int], tuple[Tensor, Tensor, Tensor]]] = {
     "mirflickr25k": mirflickr25k,
     "nus-wide": nus_wide,
 }
-"""Published protocols by name: from multi-hot labels (n, C) and a seed to positions (query, database, train)."""
+"""Published protocols by name: from multi-hot labels (n, C) and a seed to (query, database, train)."""
 
 
 def split_pairs(pairs: Pairs, protocol: str, *, seed: int) -> Split:
-    """Split pairs by a named protocol, or by ``fraction:F``: a seeded fraction are queries, all others the rest.
+    """Split pairs by a named protocol, or by ``fraction:F``: a seeded fraction are queries.
 
     Raises:
         ValueError: an unknown protocol, or labels it cannot use.
@@ -223,7 +224,9 @@ def _split_by_label(
     labels: Tensor, seed: int, *, queries: tuple[int, int], training: tuple[int, int], train: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     if labels.ndim != 2:
-        raise ValueError(f"this protocol needs multi-hot labels (n, classes), got shape {tuple(labels.shape)}")
+        raise ValueError(
+            f"this protocol needs multi-hot labels (n, classes), got shape {tuple(labels.shape)}"
+        )
     generator = torch.Generator().manual_seed(seed)
     query, chosen = (torch.zeros(len(labels), dtype=torch.bool) for _ in range(2))
     for label in range(labels.shape[1]):
@@ -235,7 +238,8 @@ def _split_by_label(
     rest = torch.nonzero(~query & ~chosen).flatten()
     more = max(0, train - int(chosen.sum()))
     chosen[rest[torch.randperm(len(rest), generator=generator)[:more]]] = True
-    return tuple(torch.nonzero(mask).flatten() for mask in (query, ~query, chosen))  # type: ignore[return-value]
+    queried, searched, trained = (torch.nonzero(mask).flatten() for mask in (query, ~query, chosen))
+    return queried, searched, trained
 
 
 def _read_mat(path: Path) -> dict[str, Any]:

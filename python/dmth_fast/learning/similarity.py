@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["SIMILARITIES", "build_similarity", "cosine_matrix", "dsah", "djsrh", "jdsh", "nearest_mask"]
+__all__ = ["SIMILARITIES", "build_similarity", "cosine_matrix", "djsrh", "dsah", "jdsh", "nearest_mask"]
 
 
 def cosine_matrix(left: Tensor, right: Tensor) -> Tensor:
@@ -79,8 +79,8 @@ def jdsh(
 ) -> Tensor:
     """Joint-modal similarity of JDSH (Liu et al., SIGIR 2020), without its re-weighting of extreme pairs.
 
-    ``S = mu [alpha S_I + beta S_T + lambda (C + C^T) / 2]``, ``C = Ŝ_I Ŝ_T^T`` with rows of unit length: i and j
-    are alike if the images near i are the texts near j.
+    ``S = mu [alpha S_I + beta S_T + lambda (C + C^T) / 2]``, ``C = Ŝ_I Ŝ_T^T`` with rows of unit length: i
+    and j are alike if the images near i are the texts near j.
 
     Args:
         image: float (n, d_i).
@@ -147,7 +147,8 @@ def check_features(name: str, features: Tensor, width: int | None = None) -> Non
         row, column = torch.nonzero(~finite)[0].tolist()
         count = int((~finite).sum())
         raise ValueError(
-            f"{name} must be finite, got {features[row, column]} at row {row}, column {column} ({count} in all)"
+            f"{name} must be finite, got {features[row, column]} at row {row}, column {column} "
+            f"({count} such values)"
         )
 
 

@@ -1,6 +1,5 @@
 """Several frozen networks, fused by a small trained head into one teacher."""
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,12 @@ from torch import Tensor, nn
 import dmth_fast
 from dmth_fast.learning.augmentation import crop_and_flip
 from dmth_fast.learning.backbones import build_backbone
-from dmth_fast.learning.config import PRECISIONS, FusionConfig, LossConfig, configure, one_of, to_mapping
+from dmth_fast.learning.config import PRECISIONS, FusionConfig, configure, one_of, to_mapping
 from dmth_fast.learning.data import ImageSet, open_images
 from dmth_fast.learning.features import Columns, FeatureCache
 from dmth_fast.learning.fusion import FUSIONS, FusedNetwork, entropy
 from dmth_fast.learning.hasher import Hasher
-from dmth_fast.learning.losses import QUANTIZERS, HashLoss, build_loss, random_centers
+from dmth_fast.learning.losses import QUANTIZERS, HashLoss, build_centers, build_loss
 from dmth_fast.learning.network import image_batches, prepare, run_backbone
 from dmth_fast.learning.training import Metrics, train_objective
 from dmth_fast.learning.weights import state_hash
@@ -92,7 +91,7 @@ class Teacher:
         }
 
     def outputs(self, pixels: Tensor, num_classes: int) -> Columns:
-        """Return ``features`` and, if its classifier has ``num_classes`` classes, ``logits`` of uint8 images."""
+        """Return ``features`` of uint8 images and, if its classifier has ``num_classes``, ``logits``."""
         with torch.inference_mode():
             features = run_backbone(
                 self.backbone, prepare(self.backbone, pixels, self.input_size), self.precision
@@ -125,7 +124,7 @@ class FusedOutputs(NamedTuple):
 class FusedTeacher:
     """Frozen teachers, a trained fusion, a hash layer and a classifier.
 
-    Source: Salman, Taherinia, Zabihzadeh, Multimedia Tools and Applications 82, 2023; attention of Ilse et al. 2018.
+    Source: Salman, Taherinia, Zabihzadeh, Multimedia Tools and Applications 82, 2023.
 
     Args:
         teachers: :class:`Teacher` objects or trained Hashers, at least one.
@@ -242,7 +241,7 @@ class FusedTeacher:
             )
         for k, columns in enumerate(views[0]):
             network.set_statistics(k, columns["features"])
-        self._centers = random_centers(len(train.classes), self.bits, seed=config.training.seed)
+        self._centers = build_centers(config.loss, len(train.classes), self.bits, seed=config.training.seed)
         objective = _FusionObjective(network, build_loss(config.loss, self._centers), config)
         self.history = train_objective(
             objective,
@@ -291,7 +290,7 @@ class FusedTeacher:
         return float((self.logits(images).argmax(1) == labels).float().mean())
 
     def teacher_logits(self, images: ImageSet) -> list[Tensor]:
-        """Return each teacher's own logits (n, classes), from its classifier or a linear one on its features."""
+        """Return each teacher's own logits (n, classes): of its classifier, or a linear one on features."""
         results = []
         for k in range(len(self.teachers)):
             columns = self._columns(k, images, None)
@@ -309,7 +308,7 @@ class FusedTeacher:
         return torch.stack([torch.softmax(logits, 1) for logits in self.teacher_logits(images)]).mean(0)
 
     def targets(self, images: ImageSet, view: int) -> Columns:
-        """Return what a student learns from, fp16 and cached: ``features`` F, ``values`` h, ``logits`` o of a view."""
+        """Return what a student learns from, cached as fp16: ``features`` F, ``values`` h, ``logits`` o."""
         manifest = {"kind": "fused", "head": self.state_hash, **self._view_manifest(images, view)}
         return self.cache.get(manifest, lambda: dict(list(self.outputs(images, view)._asdict().items())[:3]))
 

@@ -46,9 +46,11 @@ def train_objective(
 ) -> list[Metrics]:
     """Train a module whose forward returns named loss terms, their weighted sum under ``"loss"``.
 
-    Everything random is drawn anew from (seed, epoch), so an interrupted run that is resumed ends with the same bits
-    as an uninterrupted one, on the same torch, instruction set and number of threads. With ``run_dir`` each epoch
-    leaves a checkpoint and a line of ``metrics.jsonl``.
+    If the module has ``on_step``, it is called with the number of steps done after each of them.
+
+    Everything random is drawn anew from (seed, epoch), so an interrupted run that is resumed ends with the
+    same bits as an uninterrupted one, on the same torch, instruction set and number of threads. With
+    ``run_dir`` each epoch leaves a checkpoint and a line of ``metrics.jsonl``.
 
     Args:
         objective: trained in place.
@@ -97,7 +99,7 @@ def train_objective(
             for step in range(steps):
                 lr = learning_rate(config, epoch * steps + step, config.epochs * steps)
                 for group in optimizer.param_groups:
-                    group["lr"] = lr
+                    group["lr"] = lr * group["factor"]
                 first = step * config.batch_size + accelerator.process_index * share
                 terms = prepared(*_to(source.batch(order[first : first + share], epoch), accelerator.device))
                 values = {name: float(term.detach()) for name, term in terms.items()}
@@ -105,6 +107,8 @@ def train_objective(
                 optimizer.zero_grad()
                 accelerator.backward(terms["loss"])
                 optimizer.step()
+                if hasattr(objective, "on_step"):
+                    objective.on_step(epoch * steps + step + 1)
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value
                 reporter.step(epoch, config.batch_size, values["loss"])
@@ -126,13 +130,20 @@ def train_objective(
 
 
 def build_optimizer(objective: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Build the optimiser; weight decay acts on parameters of two or more dimensions only."""
-    parameters = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+    """Build the optimiser; weight decay acts on parameters of two or more dimensions only.
+
+    Parameters below a module named ``backbone`` learn at ``backbone_lr`` times the rate.
+    """
+    members: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in objective.named_parameters():
+        if parameter.requires_grad:
+            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            factor = config.backbone_lr if "backbone" in name.split(".") else 1.0
+            members.setdefault((decay, factor), []).append(parameter)
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": params, "weight_decay": decay, "factor": factor}
+        for (decay, factor), params in members.items()
     ]
-    groups = [group for group in groups if group["params"]]
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
     return torch.optim.AdamW(groups, lr=config.lr, betas=(config.momentum, 0.999))

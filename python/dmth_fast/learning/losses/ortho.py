@@ -1,23 +1,25 @@
-"""Hash losses on labels, found by name, and the quantisation terms beside them."""
+"""OrthoHash: cosines to fixed class codes, and the drawing of such codes."""
 
 import math
-from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from dmth_fast.learning.config import LossConfig, one_of
+from dmth_fast.learning.config import LossConfig
+from dmth_fast.learning.losses.base import HashLoss
+from dmth_fast.learning.losses.pairwise import refuse_unlabelled
 
 
 def ortho_loss(h: Tensor, labels: Tensor, centers: Tensor, *, scale: float, margin: float) -> Tensor:
     """Cross-entropy of cosines to fixed class codes (OrthoHash; Hoe et al., NeurIPS 2021, equation 6).
 
-    ``mean_i CE(scale * (cos(h_i, c_k) - margin [k = y_i]), y_i)``
+    ``mean_i CE(scale * (cos(h_i, c_k) - margin [k in y_i]), y_i / |y_i|_1)``: several labels share the
+    probability.
 
     Args:
         h: code values (b, bits).
-        labels: int64 (b,).
+        labels: int64 (b,) or multi-hot bool (b, classes).
         centers: +-1 (classes, bits).
         scale: factor of the cosines.
         margin: subtracted from the cosine of the right class.
@@ -32,19 +34,9 @@ def ortho_loss(h: Tensor, labels: Tensor, centers: Tensor, *, scale: float, marg
         0.3133
     """
     cosines = functional.normalize(h, dim=1) @ functional.normalize(centers, dim=1).T
-    right = functional.one_hot(labels, len(centers)).to(cosines.dtype)
-    return functional.cross_entropy(scale * (cosines - margin * right), labels)
-
-
-def l2_quantization(h: Tensor) -> Tensor:
-    """Mean squared distance of ``|tanh h|`` from 1.
-
-    Example:
-        >>> import torch
-        >>> l2_quantization(torch.zeros(2, 4)).item()
-        1.0
-    """
-    return (torch.tanh(h).abs() - 1).square().mean()
+    refuse_unlabelled(labels)
+    right = (functional.one_hot(labels, len(centers)) if labels.ndim == 1 else labels).to(cosines.dtype)
+    return functional.cross_entropy(scale * (cosines - margin * right), right / right.sum(1, keepdim=True))
 
 
 def random_centers(num_classes: int, bits: int, *, seed: int, draws: int = 2000) -> Tensor:
@@ -68,24 +60,6 @@ def random_centers(num_classes: int, bits: int, *, seed: int, draws: int = 2000)
     return best
 
 
-class HashLoss(nn.Module):
-    """A loss on code values and labels that can also name the class of a code.
-
-    Attributes:
-        centers: +-1 (classes, bits), the class codes; shared between teacher and student.
-    """
-
-    centers: Tensor
-
-    def forward(self, h: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss of code values (b, bits) with int64 labels (b,)."""
-        raise NotImplementedError
-
-    def logits(self, h: Tensor) -> Tensor:
-        """Return class logits (b, classes) of code values (b, bits)."""
-        raise NotImplementedError
-
-
 class OrthoHash(HashLoss):
     """:func:`ortho_loss` with fixed class codes; the logits are the scaled cosines."""
 
@@ -101,21 +75,3 @@ class OrthoHash(HashLoss):
     def logits(self, h: Tensor) -> Tensor:
         """Return the scaled cosines (b, classes)."""
         return self.scale * functional.normalize(h, dim=1) @ functional.normalize(self.centers, dim=1).T
-
-
-HASH_LOSSES: dict[str, Callable[[LossConfig, Tensor], HashLoss]] = {"ortho": OrthoHash}
-"""Hash losses by name, built from the settings and the class codes."""
-
-QUANTIZERS: dict[str, Callable[[Tensor], Tensor]] = {"l2": l2_quantization}
-"""Quantisation terms by name: from code values (b, bits) to a scalar."""
-
-
-def build_loss(config: LossConfig, centers: Tensor) -> HashLoss:
-    """Build the named hash loss.
-
-    Raises:
-        ValueError: an unknown loss or quantiser.
-    """
-    one_of("hash_loss", config.hash_loss, HASH_LOSSES)
-    one_of("quantizer", config.quantizer, QUANTIZERS)
-    return HASH_LOSSES[config.hash_loss](config, centers)

@@ -1,0 +1,61 @@
+"""Hash losses on labels and the quantisation terms beside them, found by name."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from dmth_fast.learning.config import LossConfig, one_of
+from dmth_fast.learning.losses.base import HashLoss
+from dmth_fast.learning.losses.central import CSQ, hadamard_centers
+from dmth_fast.learning.losses.ortho import OrthoHash, ortho_loss, random_centers
+from dmth_fast.learning.losses.pairwise import DCH, IDHN, ISDH, HashNet
+from dmth_fast.learning.losses.quantizers import cauchy_quantization, l1_quantization, l2_quantization
+
+__all__ = [
+    "HASH_LOSSES",
+    "QUANTIZERS",
+    "HashLoss",
+    "build_centers",
+    "build_loss",
+    "l2_quantization",
+    "ortho_loss",
+    "random_centers",
+]
+
+HASH_LOSSES: dict[str, Callable[[LossConfig, Tensor], HashLoss]] = {
+    "ortho": OrthoHash,
+    "csq": CSQ,
+    "dch": DCH,
+    "hashnet": HashNet,
+    "isdh": ISDH,
+    "idhn": IDHN,
+}
+"""Hash losses by name, built from the settings and the class codes."""
+
+QUANTIZERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "l1": l1_quantization,
+    "l2": l2_quantization,
+    "cauchy": cauchy_quantization,
+}
+"""Quantisation terms by name: from code values (b, bits) to a scalar."""
+
+
+def build_centers(config: LossConfig, num_classes: int, bits: int, *, seed: int) -> Tensor:
+    """Draw the class codes that the named hash loss asks for: Hadamard rows for CSQ, else random ones.
+
+    >>> build_centers(LossConfig(hash_loss="csq"), 10, 48, seed=0).shape
+    torch.Size([10, 48])
+    """
+    draw = hadamard_centers if config.hash_loss == "csq" else random_centers
+    return draw(num_classes, bits, seed=seed)
+
+
+def build_loss(config: LossConfig, centers: Tensor) -> HashLoss:
+    """Build the named hash loss.
+
+    Raises:
+        ValueError: an unknown loss or quantiser.
+    """
+    one_of("hash_loss", config.hash_loss, HASH_LOSSES)
+    one_of("quantizer", config.quantizer, QUANTIZERS)
+    return HASH_LOSSES[config.hash_loss](config, centers)
