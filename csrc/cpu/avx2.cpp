@@ -112,15 +112,25 @@ static void transpose_64x8(const std::uint8_t* rows, std::int64_t planes, std::u
     }
 }
 
+static void transpose_column(const std::uint8_t* rows, std::int64_t planes, std::uint64_t* out) {
+    for (std::int64_t word = 0; word < kBlockWords; ++word)
+        transpose_64x8(rows + word * 512, planes, out + word);
+}
+
 #include "pack.inl"
+// Order matters from here on.
 #include "rows.inl"
+//
+#include "rows_each.inl"
+//
 #include "sel.inl"
+//
 #include "transpose.inl"
 
 }  // namespace avx2
 
 const Kernels* avx2_kernels() {
-    DMTH_FAST_TABLE(avx2, 4, 16);
+    DMTH_FAST_TABLE(avx2, 4, 16, each);
 }
 
 }  // namespace dmth_fast::cpu

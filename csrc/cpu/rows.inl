@@ -44,35 +44,11 @@ static inline std::int32_t distance(const std::uint8_t* a, const std::uint8_t* b
 }
 
 template <std::int64_t Bytes>
-static void distances_fixed(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes,
-                            const std::uint8_t* query, std::int32_t* out) {
-    for (std::int64_t i = 0; i < n; ++i) out[i] = distance<Bytes>(rows + i * bytes, query, bytes);
-}
-
-template <std::int64_t Bytes>
 static void distances_at_fixed(const std::uint8_t* rows, std::int64_t bytes, const std::uint32_t* index,
                                std::int64_t n, const std::uint8_t* query, std::int32_t* out) {
     for (std::int64_t i = 0; i < n; ++i) {
         out[i] = distance<Bytes>(rows + static_cast<std::int64_t>(index[i]) * bytes, query, bytes);
     }
-}
-
-template <std::int64_t Bytes>
-static bool rows_within_fixed(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes,
-                              const std::uint8_t* query, std::int32_t bound, std::uint64_t* mask) {
-    std::uint64_t any = 0;
-    for (std::int64_t word = 0; word < kBlockWords; ++word) {
-        const std::int64_t left = n - word * 64;
-        const std::int64_t count = left < 64 ? left : 64;
-        std::uint64_t hits = 0;
-        for (std::int64_t i = 0; i < count; ++i) {
-            const std::int32_t d = distance<Bytes>(rows + (word * 64 + i) * bytes, query, bytes);
-            hits |= static_cast<std::uint64_t>(d <= bound) << i;
-        }
-        mask[word] = hits;
-        any |= hits;
-    }
-    return any != 0;
 }
 
 #define DMTH_FAST_BY_WIDTH(function, ...)     \
@@ -91,19 +67,7 @@ static bool rows_within_fixed(const std::uint8_t* rows, std::int64_t n, std::int
             return function<0>(__VA_ARGS__);  \
     }
 
-static void distances(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes, const std::uint8_t* query,
-                      std::int32_t* out) {
-    DMTH_FAST_BY_WIDTH(distances_fixed, rows, n, bytes, query, out)
-}
-
 static void distances_at(const std::uint8_t* rows, std::int64_t bytes, const std::uint32_t* index,
                          std::int64_t n, const std::uint8_t* query, std::int32_t* out) {
     DMTH_FAST_BY_WIDTH(distances_at_fixed, rows, bytes, index, n, query, out)
 }
-
-static bool rows_within(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes,
-                        const std::uint8_t* query, std::int32_t bound, std::uint64_t* mask) {
-    DMTH_FAST_BY_WIDTH(rows_within_fixed, rows, n, bytes, query, bound, mask)
-}
-
-#undef DMTH_FAST_BY_WIDTH

@@ -24,6 +24,14 @@ DMTH_FAST_INLINE Vec add_planes(const std::uint64_t* block, const std::uint16_t*
     }
 }
 
+// A value that the compiler must hold in a register: it would rather load it again for each use.
+DMTH_FAST_INLINE Vec keep(Vec v) {
+#if defined(__x86_64__)
+    if constexpr (sizeof(Vec) == 64) asm("" : "+v"(v));
+#endif
+    return v;
+}
+
 // Adds one vector of weight 2^K to the sums.
 template <int L, int K>
 DMTH_FAST_INLINE void ripple(Vec* sums, Vec carry) {
@@ -80,13 +88,23 @@ static std::int64_t sel_run(const std::uint64_t* block, std::int64_t weight, con
     const std::uint64_t* weights = block + weight;
     const std::uint16_t* offsets = run.offsets;
     const std::int32_t* constants = run.constants;
+    constexpr bool whole_block = kVecWords == kBlockWords;
+    Vec start[L];  // the stored weights; a vector of a whole block keeps them in registers for all queries
+    if constexpr (whole_block) {
+#pragma GCC unroll 16
+        for (int j = 0; j < L; ++j) start[j] = keep(load(weights + j * kBlockWords));
+    }
     std::int64_t found = 0;
     for (int q = 0; q < run.count; ++q, offsets += run.planes, constants += PlaneRun::kConstants) {
         bool any = false;
         for (std::int64_t part = 0; part < kBlockWords; part += kVecWords) {
+            if constexpr (!whole_block) {
+#pragma GCC unroll 16
+                for (int j = 0; j < L; ++j) start[j] = load(weights + part + j * kBlockWords);
+            }
             Vec sums[L];
 #pragma GCC unroll 16
-            for (int j = 0; j + 1 < L; ++j) sums[j] = load(weights + part + (j + 1) * kBlockWords);
+            for (int j = 0; j + 1 < L; ++j) sums[j] = start[j + 1];
             sums[L - 1] = zero();
             const std::uint16_t* at = offsets;
             if constexpr (L >= 8) {
@@ -95,7 +113,7 @@ static std::int64_t sel_run(const std::uint64_t* block, std::int64_t weight, con
                 }
             }
             add_rest<L, 0, R, false>(block + part, at, sums, zero());
-            const Vec low = inclusive_or(load(weights + part), splat(constants[0]));
+            const Vec low = inclusive_or(start[0], splat(constants[0]));
             const Vec hit =
                 exclusive_or(at_least<L, 0>(sums, constants, low), splat(constants[PlaneRun::kFlip]));
             store(hits[found].mask + part, hit);

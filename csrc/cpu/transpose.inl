@@ -1,10 +1,10 @@
 // Kernel "transpose": up to 512 rows to one block of bit planes.
 //
 // Contract. planes.h; rows beyond n become zero rows. Included inside the target region of each instruction
-// set, which gives transpose_64x8: 64 rows of 8 bytes to 64 words, one a plane. Reason. Rows are cut into
-// columns of 8 bytes, so one kernel of fixed shape serves every width. The planes of the weights are the sum
-// of all planes, through the adders of kernel "sel". Cost. At 64 bits, about as much as a dozen queries spend
-// on the block; an index pays it once.
+// set, which gives transpose_column: 512 rows of 8 bytes to the words of 64 planes or less. Reason. Rows are
+// cut into columns of 8 bytes, so one kernel of fixed shape serves every width. The planes of the weights are
+// the sum of all planes, through the adders of kernel "sel". Cost. At 64 bits, about as much as a dozen
+// queries spend on the block; an index pays it once.
 
 template <int K>
 DMTH_FAST_INLINE Vec add_neighbours(const std::uint64_t* plane, Vec* sums) {
@@ -17,43 +17,61 @@ DMTH_FAST_INLINE Vec add_neighbours(const std::uint64_t* plane, Vec* sums) {
     }
 }
 
+template <int L>
 static void weigh(const PlaneLayout& layout, std::uint64_t* block) {
     for (std::int64_t part = 0; part < kBlockWords; part += kVecWords) {
-        Vec sums[13];
-        for (Vec& sum : sums) sum = zero();
+        Vec sums[L];
+#pragma GCC unroll 16
+        for (int j = 0; j < L; ++j) sums[j] = zero();
         for (int j = 0; j < layout.planes; j += 8) {
-            ripple<13, 3>(sums, add_neighbours<3>(block + part + j * kBlockWords, sums));
+            ripple<L, 3>(sums, add_neighbours<3>(block + part + j * kBlockWords, sums));
         }
-        for (int j = 0; j < layout.levels; ++j) {
+#pragma GCC unroll 16
+        for (int j = 0; j < L; ++j)
             store(block + layout.weight() + part + j * kBlockWords, complement(sums[j]));
-        }
         store(block + layout.zero() + part, zero());
     }
 }
 
+// 8 bytes of each row from `from` on, `width` of which belong to it; `end` is the end of the codes.
+static void gather_column(const std::uint8_t* from, std::int64_t n, std::int64_t bytes, std::int64_t width,
+                          const std::uint8_t* end, std::uint64_t* column) {
+    const std::uint64_t mask = ~std::uint64_t{0} >> (64 - 8 * width);
+    std::int64_t i = 0;
+    for (; i < n && from + i * bytes + 8 <= end; ++i) column[i] = load_word(from + i * bytes) & mask;
+    for (; i < n; ++i)
+        column[i] = width == 8 ? load_word(from + i * bytes) : load_tail(from + i * bytes, width);
+    for (; i < kBlockRows; ++i) column[i] = 0;
+}
+
 static void transpose(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes, std::uint64_t* block) {
     const PlaneLayout layout(bytes);
-    std::uint64_t column[64];
-    for (std::int64_t word = 0; word < kBlockWords; ++word) {
-        const std::int64_t first = word * 64;
-        const std::int64_t left = n - first;
-        const std::int64_t count = left < 0 ? 0 : left < 64 ? left : 64;
-        for (std::int64_t byte = 0; byte < bytes; byte += 8) {
-            const std::int64_t width = bytes - byte < 8 ? bytes - byte : 8;
-            const std::uint8_t* from = rows + first * bytes + byte;
-            if (bytes == 8 && count == 64) {
-                transpose_64x8(from, width * 8, block + byte * 8 * kBlockWords + word);
-                continue;
-            }
-            if (width == 8) {
-                for (std::int64_t i = 0; i < count; ++i) column[i] = load_word(from + i * bytes);
-            } else {
-                for (std::int64_t i = 0; i < count; ++i) column[i] = load_tail(from + i * bytes, width);
-            }
-            for (std::int64_t i = count; i < 64; ++i) column[i] = 0;
-            transpose_64x8(reinterpret_cast<const std::uint8_t*>(column), width * 8,
-                           block + byte * 8 * kBlockWords + word);
+    alignas(64) std::uint64_t column[kBlockRows];
+    for (std::int64_t byte = 0; byte < bytes; byte += 8) {
+        const std::int64_t width = bytes - byte < 8 ? bytes - byte : 8;
+        const auto* words = reinterpret_cast<const std::uint8_t*>(column);
+        if (bytes == 8 && n == kBlockRows) {
+            words = rows;
+        } else {
+            gather_column(rows + byte, n, bytes, width, rows + n * bytes, column);
         }
+        transpose_column(words, width * 8, block + byte * 8 * kBlockWords);
     }
-    weigh(layout, block);
+    switch (layout.levels) {
+        case 6:
+            return weigh<6>(layout, block);
+        case 7:
+            return weigh<7>(layout, block);
+        case 8:
+            return weigh<8>(layout, block);
+        case 9:
+            return weigh<9>(layout, block);
+        case 10:
+            return weigh<10>(layout, block);
+        default:
+            break;
+    }
+    if (layout.levels == 11) return weigh<11>(layout, block);
+    if (layout.levels == 12) return weigh<12>(layout, block);
+    weigh<13>(layout, block);
 }

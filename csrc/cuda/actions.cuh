@@ -69,10 +69,9 @@ struct CountAll {
         unsigned* counter = counters() + q * bins + distance;
         atomicAdd(counter, 1u);
         if (relevant != nullptr && is_relevant(at.first_query + q, row, row_class)) {
-            atomicAdd(counter + static_cast<std::int64_t>(tile_of(at)) * bins, 1u);
+            atomicAdd(counter + at.tile * bins, 1u);
         }
     }
-    __device__ int tile_of(const Place& at) const { return at.tile; }
 
     __device__ void end(const Scan& scan, const Place& at) const {
         __syncthreads();
@@ -99,20 +98,21 @@ __device__ __forceinline__ unsigned long long key_of(int distance, std::int64_t 
 struct Collect {
     static constexpr bool kRare = true;
     const int* bounds;
-    unsigned* counts;
+    unsigned long long* counts;
     unsigned long long* keys;
     std::int64_t capacity;
 
     __device__ int bound(std::int64_t query) const { return bounds[query]; }
     __device__ void begin(const Scan&, const Place&) const {}
     __device__ void end(const Scan&, const Place&) const {}
+    __device__ unsigned wanted(const Scan&, const Place&) const { return ~0u; }
     __device__ void visit(const Place& at, int q, std::int64_t row, int distance, bool hit) const {
         const unsigned mask = ballot(hit);
         if (mask == 0) return;
         const std::int64_t query = at.first_query + q;
         const int leader = __ffs(static_cast<int>(mask)) - 1;
-        unsigned first = 0;
-        if (lane() == leader) first = atomicAdd(counts + query, static_cast<unsigned>(popcount(mask)));
+        unsigned long long first = 0;
+        if (lane() == leader) first = atomicAdd(counts + query, static_cast<unsigned long long>(popcount(mask)));
         first = from_lane(first, leader);
         const std::int64_t at_key = static_cast<std::int64_t>(first) + popcount(mask & lanes_below());
         if (hit && at_key < capacity) keys[query * capacity + at_key] = key_of(distance, row);
@@ -138,6 +138,7 @@ struct CountCells {
         for (std::int64_t i = lane(); i < scan.tile * bins; i += 32) counters[i] = 0;
         __syncwarp();
     }
+    __device__ unsigned wanted(const Scan&, const Place&) const { return ~0u; }
     __device__ void visit(const Place& at, int q, std::int64_t, int distance, bool hit) const {
         unsigned* counters = reinterpret_cast<unsigned*>(dynamic_shared()) + (warp() * at.tile + q) * bins;
         if (hit) atomicAdd(counters + distance, 1u);
@@ -180,16 +181,21 @@ struct WriteRanked {
     }
     __device__ void end(const Scan&, const Place&) const {}
 
-    // Whether a split holds any result of a query: most do not where k is small or ties are many.
-    __device__ bool wanted(const Scan& scan, const Place& at, int q) const {
-        const std::int64_t query = at.first_query + q;
-        const std::int64_t* cell = cells + query * cells_of_query + at.split;
-        bool some = false;
-        for (std::int64_t d = lane(); d <= bounds[query] && d < bins; d += 32) {
-            const std::int64_t place = cell[d * scan.splits];
-            some |= place < limit && cell[d * scan.splits + 1] > place;
+    // The queries of which this split holds any result: few where k is small or ties are many.
+    __device__ unsigned wanted(const Scan& scan, const Place& at) const {
+        unsigned mask = 0;
+        if (at.split >= scan.splits) return mask;
+        for (int q = 0; q < at.queries; ++q) {
+            const std::int64_t query = at.first_query + q;
+            const std::int64_t* cell = cells + query * cells_of_query + at.split;
+            bool some = false;
+            for (std::int64_t d = lane(); d <= bounds[query] && d < bins; d += 32) {
+                const std::int64_t place = cell[d * scan.splits];
+                some |= place < limit && cell[d * scan.splits + 1] > place;
+            }
+            if (any(some)) mask |= 1u << q;
         }
-        return any(some);
+        return mask;
     }
 
     __device__ void visit(const Place& at, int q, std::int64_t row, int distance, bool hit) const {

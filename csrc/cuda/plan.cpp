@@ -24,6 +24,7 @@ Cut spread(std::int64_t rows, std::int64_t queries, int tile, int warps, std::in
     const std::int64_t blocks = machine.multiprocessors * kBlocksOfMultiprocessor * waves;
     std::int64_t row_blocks = std::max<std::int64_t>(1, ceil_div(blocks, tiles));
     row_blocks = std::min(row_blocks, std::max<std::int64_t>(1, rows / (kRowsOfSplit * warps)));
+    row_blocks = std::max(row_blocks, ceil_div(rows, std::int64_t{1} << 31));  // 32-bit counters of a block
     row_blocks = std::min(row_blocks, kMostSplits);
     const std::int64_t per_split = 32 * ceil_div(std::max<std::int64_t>(rows, 1), 32 * row_blocks * warps);
     const std::int64_t splits = std::max<std::int64_t>(1, ceil_div(rows, per_split));

@@ -36,7 +36,9 @@ struct Scan {
 struct Place {
     std::int64_t first_query;
     std::int64_t split;
+    std::int64_t splits;
     int queries;
+    int tile;
 };
 
 namespace detail {
@@ -44,8 +46,8 @@ namespace detail {
 __device__ __forceinline__ Place place(const Scan& scan) {
     const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * scan.tile;
     const std::int64_t left = scan.queries.count - first;
-    return {first, static_cast<std::int64_t>(blockIdx.y) * warps() + warp(),
-            static_cast<int>(left < scan.tile ? left : scan.tile)};
+    return {first, static_cast<std::int64_t>(blockIdx.y) * warps() + warp(), scan.splits,
+            static_cast<int>(left < scan.tile ? left : scan.tile), scan.tile};
 }
 
 struct RowRange {
@@ -61,10 +63,10 @@ __device__ __forceinline__ RowRange range_of(const Scan& scan, std::int64_t spli
     return {first, end};
 }
 
-// Loads the queries of a block and the bounds of its action into shared memory. Returns false, for the whole block,
-// where no query wants anything.
+// Loads the queries of a block and the bounds of its action into shared memory. Returns one bit for each query that
+// wants anything, the same in the whole block.
 template <class Action>
-__device__ __forceinline__ bool stage_queries(const Scan& scan, const Place& at, const Action& action, int words,
+__device__ __forceinline__ unsigned stage_queries(const Scan& scan, const Place& at, const Action& action, int words,
                                               std::uint32_t* query_words, int* bounds) {
     for (int i = static_cast<int>(threadIdx.x); i < kTileQueries * words; i += static_cast<int>(blockDim.x)) {
         const int q = i / words;
@@ -76,8 +78,9 @@ __device__ __forceinline__ bool stage_queries(const Scan& scan, const Place& at,
         bounds[q] = q < at.queries ? action.bound(at.first_query + q) : -1;
     }
     __syncthreads();
-    bool wanted = false;
-    for (int q = 0; q < kTileQueries; ++q) wanted |= bounds[q] >= 0;
+    unsigned wanted = 0;
+#pragma unroll
+    for (int q = 0; q < kTileQueries; ++q) wanted |= bounds[q] >= 0 ? 1u << q : 0u;
     return wanted;
 }
 
@@ -93,9 +96,14 @@ __global__ void __launch_bounds__(kMostThreads) scan_kernel(const Scan scan, Act
     __shared__ std::uint32_t query_words[kTileQueries * W];
     __shared__ int bounds[kTileQueries];
     const Place at = detail::place(scan);
-    if (!detail::stage_queries(scan, at, action, W, query_words, bounds)) return;
+    unsigned wanted = detail::stage_queries(scan, at, action, W, query_words, bounds);
+    if (wanted == 0) return;
     action.begin(scan, at);
-    const detail::RowRange range = detail::range_of(scan, at.split);
+    detail::RowRange range = detail::range_of(scan, at.split);
+    if constexpr (Action::kRare) {
+        wanted &= action.wanted(scan, at);
+        if (wanted == 0) range.end = range.first;
+    }
 
     std::uint32_t query[kTileQueries][W];
     int bound[kTileQueries];
@@ -105,7 +113,7 @@ __global__ void __launch_bounds__(kMostThreads) scan_kernel(const Scan scan, Act
 #pragma unroll
         for (int w = 0; w < W; ++w) query[q][w] = query_words[q * W + w];
     }
-    const bool full = at.queries == kTileQueries;
+    const bool full = wanted == (1u << kTileQueries) - 1;
 
     for (std::int64_t base = range.first; base < range.end; base += 32 * R) {
         std::uint32_t row[R][W];
@@ -118,7 +126,7 @@ __global__ void __launch_bounds__(kMostThreads) scan_kernel(const Scan scan, Act
             int nearest = 1;
 #pragma unroll
             for (int q = 0; q < kTileQueries; ++q) {
-                if (full || q < at.queries) {
+                if (full || (wanted >> q & 1) != 0) {
 #pragma unroll
                     for (int r = 0; r < R; ++r) nearest = min(nearest, distance<W>(row[r], query[q]) - bound[q]);
                 }
@@ -130,6 +138,7 @@ __global__ void __launch_bounds__(kMostThreads) scan_kernel(const Scan scan, Act
                 const bool here = index < range.end && allowed(scan.filter, index);
 #pragma unroll 1
                 for (int q = 0; q < at.queries; ++q) {
+                    if ((wanted >> q & 1) == 0) continue;
                     const int d = distance<W>(row[r], query_words + q * W);
                     action.visit(at, q, index, d, here && d <= bounds[q]);
                 }
@@ -142,7 +151,7 @@ __global__ void __launch_bounds__(kMostThreads) scan_kernel(const Scan scan, Act
                 const auto context = action.context(index, here);
 #pragma unroll
                 for (int q = 0; q < kTileQueries; ++q) {
-                    if (full || q < at.queries) {
+                    if (full || (wanted >> q & 1) != 0) {
                         action.visit(at, q, index, distance<W>(row[r], query[q]), here, context);
                     }
                 }
@@ -155,13 +164,18 @@ __global__ void __launch_bounds__(kMostThreads) scan_kernel(const Scan scan, Act
 // Rows of more than 8 words: the queries stay in shared memory, a row passes through registers 4 words at a time.
 template <class Action>
 __global__ void __launch_bounds__(kMostThreads) scan_wide_kernel(const Scan scan, Action action) {
-    __shared__ __align__(16) std::uint32_t query_words[kTileQueries * kMaxWords];
+    __align__(16) __shared__ std::uint32_t query_words[kTileQueries * kMaxWords];
     __shared__ int bounds[kTileQueries];
     const Place at = detail::place(scan);
     const int words = (scan.codes.bytes + 15) / 16 * 4;
-    if (!detail::stage_queries(scan, at, action, words, query_words, bounds)) return;
+    unsigned wanted = detail::stage_queries(scan, at, action, words, query_words, bounds);
+    if (wanted == 0) return;
     action.begin(scan, at);
-    const detail::RowRange range = detail::range_of(scan, at.split);
+    detail::RowRange range = detail::range_of(scan, at.split);
+    if constexpr (Action::kRare) {
+        wanted &= action.wanted(scan, at);
+        if (wanted == 0) range.end = range.first;
+    }
 
     for (std::int64_t base = range.first; base < range.end; base += 32) {
         const std::int64_t index = base + lane();
@@ -181,7 +195,7 @@ __global__ void __launch_bounds__(kMostThreads) scan_wide_kernel(const Scan scan
             }
 #pragma unroll
             for (int q = 0; q < kTileQueries; ++q) {
-                if (q < at.queries) sums[q] += distance<4>(part, query_words + q * words + first);
+                if ((wanted >> q & 1) != 0) sums[q] += distance<4>(part, query_words + q * words + first);
             }
         }
         const bool here = index < range.end && allowed(scan.filter, index);
@@ -189,18 +203,18 @@ __global__ void __launch_bounds__(kMostThreads) scan_wide_kernel(const Scan scan
             int nearest = 1;
 #pragma unroll
             for (int q = 0; q < kTileQueries; ++q) {
-                if (q < at.queries) nearest = min(nearest, sums[q] - bounds[q]);
+                if ((wanted >> q & 1) != 0) nearest = min(nearest, sums[q] - bounds[q]);
             }
             if (!any(nearest <= 0)) continue;
 #pragma unroll
             for (int q = 0; q < kTileQueries; ++q) {
-                if (q < at.queries) action.visit(at, q, index, sums[q], here && sums[q] <= bounds[q]);
+                if ((wanted >> q & 1) != 0) action.visit(at, q, index, sums[q], here && sums[q] <= bounds[q]);
             }
         } else {
             const auto context = action.context(index, here);
 #pragma unroll
             for (int q = 0; q < kTileQueries; ++q) {
-                if (q < at.queries) action.visit(at, q, index, sums[q], here, context);
+                if ((wanted >> q & 1) != 0) action.visit(at, q, index, sums[q], here, context);
             }
         }
     }
