@@ -17,7 +17,7 @@ from dmth_fast.retrieval.graded import graded_per_query
 from dmth_fast.retrieval.histograms import Comparison, checked_exclusion
 from dmth_fast.retrieval.labels import checked_labels
 from dmth_fast.retrieval.report import Report
-from dmth_fast.retrieval.summary import checked_settings, metrics_per_query, summarised
+from dmth_fast.retrieval.summary import checked_settings, metrics_per_query, summarised, tie_bounds
 
 
 def evaluate(
@@ -144,9 +144,9 @@ def report_of(comparison: Comparison, settings: Mapping[str, Any], *, counted: A
     if settings["graded"] is not None and settings["precision_at"]:
         per_query |= graded_per_query(comparison, settings)
     return summarised(
-        per_query,
-        tied,
+        per_query | tie_bounds(tied, settings),
         {"bits": comparison.bits, **settings, "exclude": None if comparison.excluded is None else True},
+        tied=tied,
         num_items=len(comparison.database_codes),
         num_unlabelled=comparison.labels.num_unlabelled,
         counted=counted,

@@ -21,7 +21,7 @@ from dmth_fast.retrieval.codes import MAX_BITS, checked_codes
 from dmth_fast.retrieval.labels import bit_masks, checked_label_rows
 from dmth_fast.retrieval.rankings import TiedRankings
 from dmth_fast.retrieval.report import Report
-from dmth_fast.retrieval.summary import checked_settings, metrics_per_query, summarised
+from dmth_fast.retrieval.summary import checked_settings, metrics_per_query, summarised, tie_bounds
 
 
 class Evaluator:
@@ -187,9 +187,9 @@ class Evaluator:
         ranked = tied if ties == "expected" else tied.ordered(ties)
         unlabelled = 0 if self._labels.ndim == 1 else int((~self._labels.any(axis=1)).sum())
         return summarised(
-            metrics_per_query(ranked, self._settings),
-            tied,
+            metrics_per_query(ranked, self._settings) | tie_bounds(tied, self._settings),
             {**self._settings, "exclude": None},
+            tied=tied,
             num_items=len(self),
             num_unlabelled=(unlabelled, int(self._counts[1])),
         )

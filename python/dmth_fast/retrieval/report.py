@@ -38,7 +38,8 @@ class Report:
         pr_curve: mean (recall, precision) over radii.
         interpolated: mean over queries of the best precision at any radius that reaches each recall of
             0.0, 0.1, ..., 1.0.
-        empty_balls: (bits + 1,) number of counted queries whose ball of each radius is empty.
+        empty_balls: (bits + 1,) number of counted queries whose ball of each radius is empty; None for
+            real-valued features.
         num_queries: q.
         num_items: n.
         num_empty: queries with nothing relevant.
@@ -51,7 +52,7 @@ class Report:
     map_interval: tuple[float, float]
     pr_curve: PRCurve
     interpolated: Array
-    empty_balls: Array
+    empty_balls: Array | None
     num_queries: int
     num_items: int
     num_empty: int
@@ -109,14 +110,14 @@ class Report:
         return self.mean("reciprocal_rank")
 
     @property
-    def ramap(self) -> float:
+    def ramap(self) -> float | None:
         """Radius-aware mAP without the cost of looking up buckets: P@H<=r averaged over r = 0, ..., bits.
 
         After Jiang, Li & Li, "On the evaluation metric for hashing" (arXiv 1905.10951), in the form that
         public code gives it; their weights by the time of a bucket search are not applied. It needs no
-        rule for ties and stands or falls with ``empty_ball``.
+        rule for ties and stands or falls with ``empty_ball``. None for real-valued features.
         """
-        return float(self.pr_curve.precision.mean())
+        return None if self.empty_balls is None else float(self.pr_curve.precision.mean())
 
     def mean(self, metric: str) -> float:
         """Mean of a per-query metric over the counted queries.
@@ -151,14 +152,14 @@ class Report:
                 "precision": self.pr_curve.precision.tolist(),
             },
             "interpolated_precision": self.interpolated.tolist(),
-            "empty_balls": self.empty_balls.tolist(),
+            "empty_balls": None if self.empty_balls is None else self.empty_balls.tolist(),
             "num_queries": self.num_queries,
             "num_items": self.num_items,
             "num_empty": self.num_empty,
             "num_unlabelled": list(self.num_unlabelled),
             "settings": dict(self.settings),
         }
-        result = {key: value for key, value in result.items() if value != {}}
+        result = {key: value for key, value in result.items() if value is not None and value != {}}
         if per_query:
             result["counted"] = self.counted.tolist()
             result["per_query"] = {
@@ -179,13 +180,8 @@ class Report:
         named = {"P": self.precision_at, "R": self.recall_at, "NDCG": self.ndcg_at}
         named |= {"ACG": self.acg_at, "WAP": self.wap_at}
         rows += [(f"{name}@{k}", value) for name, values in named.items() for k, value in values.items()]
-        return [
-            *rows,
-            ("R-precision", self.r_precision),
-            ("MAP@R", self.map_at_r),
-            ("MRR", self.mrr),
-            ("RAMAP", self.ramap),
-        ]
+        rows += [("R-precision", self.r_precision), ("MAP@R", self.map_at_r), ("MRR", self.mrr)]
+        return rows if self.ramap is None else [*rows, ("RAMAP", self.ramap)]
 
     def __str__(self) -> str:
         """A table of the means under one line that says how they were obtained."""

@@ -11,6 +11,8 @@ from dmth_fast.retrieval.graded import GAINS, GRADES
 from dmth_fast.retrieval.rankings import Rankings, TiedRankings
 from dmth_fast.retrieval.report import RECALL_LEVELS, PRCurve, Report
 
+BOUNDS = ("average_precision_pessimistic", "average_precision_optimistic")
+
 
 def checked_settings(
     *,
@@ -65,22 +67,41 @@ def metrics_per_query(rankings: Rankings, settings: Mapping[str, Any]) -> dict[s
     return values
 
 
+def tie_bounds(tied: TiedRankings, settings: Mapping[str, Any]) -> dict[str, Array]:
+    """(q,) AP with relevant items last, and first, among ties: what the order of ties can make of it."""
+    bounds = {}
+    for name, ties in zip(BOUNDS, ("pessimistic", "optimistic"), strict=True):
+        ordered = tied.ordered(ties)
+        bounds[name] = metrics.average_precision(ordered, cutoff(ordered, settings), settings["normalizer"])
+    return bounds
+
+
 def summarised(
     per_query: Mapping[str, Array],
-    tied: TiedRankings,
     settings: Mapping[str, Any],
     *,
+    tied: TiedRankings | None = None,
+    levels: Array | None = None,
     num_items: int,
     num_unlabelled: tuple[int, int],
     counted: Array | None = None,
 ) -> Report:
-    """The report of per-query values and of the histograms of the same queries.
+    """The report of per-query values.
+
+    Args:
+        per_query: (q,) values by name, with those of :func:`tie_bounds`.
+        settings: every choice made.
+        tied: histograms over Hamming distances, for curves over radii.
+        levels: without them, (q, recall levels) interpolated precision.
+        num_items: database items.
+        num_unlabelled: items without labels in queries and database.
+        counted: (q,) bool, which queries enter the means; all by default.
 
     Raises:
         ValueError: an empty query under "error", or no query left to count.
     """
-    chosen = np.ones(len(tied.every), dtype=bool) if counted is None else counted
     found = per_query["hits"] if settings["normalizer"] == "retrieved" else per_query["num_relevant"]
+    chosen = np.ones(len(found), dtype=bool) if counted is None else counted
     empty = chosen & (found == 0)
     if empty.any() and settings["empty"] == "error":
         raise ValueError(
@@ -90,22 +111,25 @@ def summarised(
     chosen = chosen & ~empty if settings["empty"] == "skip" else chosen
     if not chosen.any():
         raise ValueError("at least one query must have a relevant item under empty='skip', none has")
-    interval = []
-    for ties in ("pessimistic", "optimistic"):
-        ordered = tied.ordered(ties)
-        ap = metrics.average_precision(ordered, cutoff(ordered, settings), settings["normalizer"])
-        interval.append(float(ap[chosen].mean()))
-    precision, recall = metrics.precision_within(tied)[chosen], metrics.recall_within(tied)[chosen]
-    empty_balls = np.isnan(precision).sum(axis=0)
-    balls = (
-        len(precision) if settings["empty_ball"] == "zero" else np.maximum(len(precision) - empty_balls, 1)
-    )
+    empty_balls = None
+    if tied is not None:
+        precision, recall = metrics.precision_within(tied)[chosen], metrics.recall_within(tied)[chosen]
+        interpolated = interpolated_precision(precision, recall).mean(axis=0)
+        empty_balls = np.isnan(precision).sum(axis=0)
+        filled = np.maximum(len(precision) - empty_balls, 1)
+        balls = filled if settings["empty_ball"] == "skip" else len(precision)
+        curve = PRCurve(recall.mean(axis=0), np.nansum(precision, axis=0) / balls)
+    else:
+        assert levels is not None
+        interpolated = levels[chosen].mean(axis=0)
+        curve = PRCurve(np.array(RECALL_LEVELS), interpolated)
+    low, high = (float(per_query[name][chosen].mean()) for name in BOUNDS)
     return Report(
         per_query=dict(per_query),
         counted=chosen,
-        map_interval=(interval[0], interval[1]),
-        pr_curve=PRCurve(recall.mean(axis=0), np.nansum(precision, axis=0) / balls),
-        interpolated=_interpolated(precision, recall),
+        map_interval=(low, high),
+        pr_curve=curve,
+        interpolated=interpolated,
         empty_balls=empty_balls,
         num_queries=len(chosen),
         num_items=num_items,
@@ -115,13 +139,18 @@ def summarised(
     )
 
 
-def _interpolated(precision: Array, recall: Array) -> Array:
-    """Mean over queries of max precision over radii whose recall reaches each level."""
-    # A running maximum from the largest radius down; an empty ball has recall 0 and no precision.
+def interpolated_precision(precision: Array, recall: Array) -> Array:
+    """(q, recall levels) best precision of each query at any depth whose recall reaches each level.
+
+    Args:
+        precision: (q, depths), NaN where nothing is retrieved yet.
+        recall: (q, depths), ascending.
+    """
+    # A running maximum from the largest depth down; where nothing is retrieved, recall is 0.
     best = np.maximum.accumulate(np.nan_to_num(precision)[:, ::-1], axis=1)[:, ::-1]
-    levels = []
-    for level in RECALL_LEVELS:
+    levels = np.zeros((len(best), len(RECALL_LEVELS)))
+    for column, level in enumerate(RECALL_LEVELS):
         reached = recall >= level - 1e-12
         first = np.argmax(reached, axis=1)
-        levels.append(np.where(reached.any(axis=1), best[np.arange(len(best)), first], 0.0).mean())
-    return np.array(levels)
+        levels[:, column] = np.where(reached.any(axis=1), best[np.arange(len(best)), first], 0.0)
+    return levels
