@@ -11,7 +11,16 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-__all__ = ["COLUMNS", "Column", "bench_table", "markdown", "measured_table", "table", "used_columns"]
+__all__ = [
+    "COLUMNS",
+    "Column",
+    "bench_table",
+    "difference_table",
+    "markdown",
+    "measured_table",
+    "table",
+    "used_columns",
+]
 
 Row = Mapping[str, Any]
 
@@ -160,6 +169,25 @@ def bench_table(result: Mapping[str, Any]) -> "Group":
     return _framed(title, grid, "\n".join(caption))
 
 
+def difference_table(differences: Sequence[Mapping[str, Any]], *, caption: str) -> "Group":
+    """Lay out paired differences of mAP in points (hundredths).
+
+    Args:
+        differences: Dictionaries with ``first``, ``second``, ``map`` (first minus second) and ``interval``.
+        caption: How the interval was obtained.
+    """
+    from rich.markup import escape
+
+    grid = _grid("first", "second", "points", "interval")
+    grid.columns[1].justify = "left"
+    for gain in differences:
+        low, high = (100 * end for end in gain["interval"])
+        style = "bold" if low > 0 or high < 0 else ""
+        interval = escape(f"[{low:+.1f}, {high:+.1f}]")
+        grid.add_row(gain["first"], gain["second"], f"{100 * gain['map']:+.1f}", interval, style=style)
+    return _framed("Paired differences", grid, caption)
+
+
 def measured_table(figures: Mapping[str, float], *, title: str, caption: str) -> "Group":
     """Lay out the figures of one evaluation, one a line.
 
@@ -179,7 +207,7 @@ def _grid(*headings: str) -> "Table":
     from rich import box
     from rich.table import Table
 
-    grid = Table(box=box.SIMPLE_HEAVY)
+    grid = Table(box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0))
     for index, heading in enumerate(headings):
         grid.add_column(heading, justify="right" if index else "left", no_wrap=True)
     return grid
