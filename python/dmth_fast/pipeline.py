@@ -1,16 +1,15 @@
 """From a configuration to a measured table: teachers, their fusion, a student alone and distilled."""
 
 import dataclasses
+import os
 import shlex
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from dmth_fast import environment
@@ -55,8 +54,8 @@ def train(
 ) -> dict[str, Any]:
     """Cache teachers, fuse them, train the student without and with them, and measure everything.
 
-    Writes ``config.toml`` (every default), ``result.json``, the students ``plain/`` and ``student/``, and a folder of
-    checkpoint and metrics for each training.
+    Writes ``config.toml`` (every default), ``result.json``, the students ``plain/`` and ``student/``, and a
+    folder of checkpoint and metrics for each training.
 
     Args:
         config: of the run.
@@ -66,7 +65,8 @@ def train(
         command: written to the result; by default the one of this process.
 
     Returns:
-        What ``result.json`` holds: protocol, split, seed, hardware, versions, times, ``rows``, ``comparisons``.
+        What ``result.json`` holds: protocol, split, seed, hardware, versions, ``seconds``, ``rows``,
+        ``comparisons``.
 
     Raises:
         ValueError: a folder with another run, or anything the parts refuse.
@@ -124,7 +124,6 @@ def train(
         "history": {"fused": fused.history, **{name: student.history for name, student in students.items()}},
         "config": dump_config(config),
     }
-    result["versions"] = {**_versions(), **result["versions"]}
     write_json(out / "result.json", result)
     return result
 
@@ -132,7 +131,7 @@ def train(
 def compare(
     config: TrainConfig, split: Split, fused: FusedTeacher, plain: Hasher, distilled: Hasher
 ) -> tuple[list[Row], dict[str, Floats]]:
-    """Measure each teacher, the teachers' average, the fused teacher, both students and the trivial baseline."""
+    """Measure each teacher, their average, the fused teacher, both students and the trivial baseline."""
     query, database, classes = split.query, split.database, len(split.train.classes)
     rows: list[Row] = []
     precisions: dict[str, Floats] = {}
@@ -237,8 +236,6 @@ def _claim(out: Path, config: TrainConfig, resume: bool) -> None:
 
 
 def _root(config: TrainConfig) -> Path:
-    import os
-
     return Path(config.data.root or os.environ.get("DMTH_FAST_DATA", "."))
 
 
@@ -276,7 +273,3 @@ def _teacher(
 def _run(teacher: Teacher, images: ImageSet, classes: int) -> None:
     for _, pixels in image_batches(images, 256):
         teacher.outputs(pixels, classes)
-
-
-def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in ("safetensors", "pillow")}

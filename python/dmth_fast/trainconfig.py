@@ -113,7 +113,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
 
     Args:
         path: of the TOML file.
-        overrides: values are TOML (``student.training.epochs=3``); what is no TOML value is taken as a string.
+        overrides: values are TOML (``student.training.epochs=3``); what is no TOML value is a string.
 
     Raises:
         FileNotFoundError: no such file.

@@ -13,8 +13,8 @@ IMAGENET: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 def crop_and_flip(images: Tensor, index: Tensor, *, seed: int, view: int, padding: int, flip: bool) -> Tensor:
     """Shift each image by up to ``padding`` pixels (black beyond the edge) and mirror half of them.
 
-    What happens to an image depends on ``(seed, view, its index)`` only, never on the batch around it, so that
-    cached teacher features and the student meet exactly the same picture.
+    What happens to an image depends on ``(seed, view, its index)`` only, never on the batch around it, so
+    that cached teacher features and the student meet exactly the same picture.
 
     Args:
         images: uint8 (b, 3, h, w).
@@ -52,7 +52,7 @@ def crop_and_flip(images: Tensor, index: Tensor, *, seed: int, view: int, paddin
 
 
 def normalize(images: Tensor, normalization: Normalization) -> Tensor:
-    """Scale uint8 (b, 3, h, w) to 0..1, subtract the mean and divide by the deviation: float32, channels last.
+    """Scale uint8 (b, 3, h, w) to 0..1, subtract the mean, divide by the deviation: float32, channels last.
 
     Example:
         >>> import torch

@@ -45,6 +45,7 @@ class Backbone(nn.Module):
 
     def classify(self, features: Tensor) -> Tensor:
         """Return the logits (b, num_classes) of its own classifier."""
+        del features
         raise ValueError(f"backbone {self.name} has no classifier of its own")
 
 
@@ -91,11 +92,15 @@ class CifarResNet(Backbone):
     def forward(self, images: Tensor) -> Tensor:
         """Return features (b, 64)."""
         x = torch.relu(self.bn1(self.conv1(images)))
-        return self.layer3(self.layer2(self.layer1(x))).mean((2, 3))
+        features: Tensor = self.layer3(self.layer2(self.layer1(x))).mean((2, 3))
+        return features
 
     def classify(self, features: Tensor) -> Tensor:
         """Return the logits of the final linear layer."""
-        return super().classify(features) if self.linear is None else self.linear(features)
+        if self.linear is None:
+            return super().classify(features)
+        logits: Tensor = self.linear(features)
+        return logits
 
 
 class TinyNet(Backbone):
@@ -118,7 +123,8 @@ class TinyNet(Backbone):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features (b, 4 * width)."""
-        return self.layers(images).mean((2, 3))
+        features: Tensor = self.layers(images).mean((2, 3))
+        return features
 
 
 class MobileNetV2(Backbone):
@@ -133,17 +139,19 @@ class MobileNetV2(Backbone):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features (b, 1280)."""
-        return self.features(images).mean((2, 3))
+        features: Tensor = self.features(images).mean((2, 3))
+        return features
 
     def classify(self, features: Tensor) -> Tensor:
         """Return the 1000 ImageNet logits."""
-        return self.classifier(features)
+        logits: Tensor = self.classifier(features)
+        return logits
 
 
 class SqueezeNet(Backbone):
-    """torchvision's SqueezeNet 1.1 (Iandola et al. 2016); features are 512 pooled channels and the 1000 logits.
+    """torchvision's SqueezeNet 1.1 (Iandola et al. 2016); features: 512 pooled channels and the 1000 logits.
 
-    The classifier is a convolution over the map, so its logits cannot be had from the pooled channels and go along.
+    The classifier is a convolution over the map: the pooled channels alone cannot give its logits.
     """
 
     def __init__(self, name: str) -> None:
@@ -189,7 +197,7 @@ def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
 
     Raises:
         FileNotFoundError: the weights file does not exist.
-        ValueError: unknown name, or a checkpoint of another architecture (the first differing keys are named).
+        ValueError: unknown name, or a checkpoint of another architecture (differing keys are named).
 
     Example:
         >>> network = build_backbone("tiny-8")

@@ -130,7 +130,7 @@ class ImageSet:
         )
 
     def content_hash(self) -> str:
-        """SHA-256 over the pixels in their order (over names and size where the images are decoded lazily)."""
+        """SHA-256 over the pixels in order (over names and size where the images are decoded lazily)."""
         return self._content_hash
 
     @cached_property
@@ -157,16 +157,16 @@ def open_images(
     labels: Literal["folders", "none"] = "folders",
     memory_limit: int = MEMORY_LIMIT,
 ) -> ImageSet:
-    """Open a folder ``<class>/<image>``, a zip archive (or several) of that layout, one image file, or an array.
+    """Open a folder ``<class>/<image>``, zip archives of that layout, one image file, or an array.
 
-    Archives are read in place. Files that cannot be decoded are named in ``skipped``. A set whose decoded pixels
-    exceed ``memory_limit`` bytes is checked once and then decoded whenever it is indexed.
+    Archives are read in place. Files that cannot be decoded are named in ``skipped``. A set whose decoded
+    pixels exceed ``memory_limit`` bytes is checked once and then decoded whenever it is indexed.
 
     Args:
         source: a path, a glob pattern with ``*``, a list of zip archives, a uint8 array or tensor (see
             :func:`from_array`), or an :class:`ImageSet`, which is returned at the wanted size.
-        size: resize the shorter side to ``size`` and cut out the central square; None keeps the files' own size,
-            which must then be the same for all.
+        size: resize the shorter side to ``size`` and cut out the central square; None keeps the files' own
+            size, which must then be the same for all.
         strict: raise on the first damaged image instead of leaving it out.
         labels: ``"folders"``: the class is the folder; ``"none"``: folders mean nothing, and labels are None.
         memory_limit: bytes.
@@ -197,8 +197,8 @@ def from_array(
 ) -> ImageSet:
     """Make an :class:`ImageSet` of uint8 images (n, 3, h, w), (n, h, w, 3), or grey (n, h, w).
 
-    A single image without the leading axis is a set of one: (3, h, w) and (h, w, 3) are read as colour, so grey
-    images always need the leading axis.
+    A single image without the leading axis is a set of one: (3, h, w) and (h, w, 3) are read as colour, so
+    grey images always need the leading axis.
 
     Raises:
         TypeError: images are not uint8, or labels no integers.
@@ -209,7 +209,11 @@ def from_array(
         >>> from_array(np.zeros((5, 8, 8, 3), np.uint8), labels=[0, 1, 0, 1, 1]).images.shape
         torch.Size([5, 3, 8, 8])
     """
-    pixels = torch.as_tensor(np.ascontiguousarray(images) if isinstance(images, np.ndarray) else images.cpu())
+    if isinstance(images, np.ndarray):
+        # Torch shares memory and takes no read-only arrays, such as PIL's and memory maps.
+        pixels = torch.as_tensor(np.array(images, order="C", copy=None if images.flags.writeable else True))
+    else:
+        pixels = images.cpu()
     if pixels.dtype != torch.uint8:
         raise TypeError(f"images must be uint8, got {pixels.dtype} of shape {tuple(pixels.shape)}")
     shape = tuple(pixels.shape)
@@ -290,7 +294,7 @@ def split_by_class(images: ImageSet, *, fraction: float, seed: int) -> tuple[Ima
 def _expand(source: Any) -> "str | Path | list[Path]":
     if isinstance(source, str | Path):
         if "*" in str(source):
-            if not (found := sorted(glob(str(source)))):
+            if not (found := sorted(glob(str(source)))):  # noqa: PTH207 (the pattern may be absolute)
                 raise FileNotFoundError(f"source {source} matches no file")
             return [Path(path) for path in found]
         if not Path(source).exists():

@@ -19,8 +19,8 @@ def feature_term(projected: Tensor, target: Tensor) -> Tensor:
 def code_term(h: Tensor, target: Tensor, *, temperature: float) -> Tensor:
     """``tau^2 mean BCE(sigma(h / tau), sigma(h_T / tau))``: bit probabilities, both sides (b, bits).
 
-    The entropy of the teacher's bits is part of the value, so its least value is not 0. Source: the hash-layer
-    discrepancy of Zhai et al., "Deep Transfer Hashing for Image Retrieval", IEEE TCSVT 2021.
+    The entropy of the teacher's bits is part of the value, so its least value is not 0. Source: the hash
+    layers' discrepancy of Zhai et al., "Deep Transfer Hashing for Image Retrieval", IEEE TCSVT 2021.
 
     Example:
         >>> import torch
@@ -41,9 +41,26 @@ def relational_term(h: Tensor, target: Tensor) -> Tensor:
         >>> relational_term(torch.eye(3, 8), 5 * torch.eye(3, 16)).item()
         0.0
     """
-    own = functional.normalize(torch.tanh(h), dim=1)
+    own = torch.tanh(h)
     other = functional.normalize(torch.tanh(target.detach()), dim=1)
-    return (own @ own.T - other @ other.T).square().mean()
+    return similarity_term(own, own, other @ other.T)
+
+
+def similarity_term(left: Tensor, right: Tensor, target: Tensor) -> Tensor:
+    """``mean (cos(l_i, r_j) - s_ij)^2``: similarities of two sets of codes against wanted ones.
+
+    Args:
+        left: (b, bits).
+        right: (c, bits), the same codes or those of another modality.
+        target: s (b, c).
+
+    Example:
+        >>> import torch
+        >>> similarity_term(torch.eye(2), 3 * torch.eye(2), torch.eye(2)).item()
+        0.0
+    """
+    own = functional.normalize(left, dim=1) @ functional.normalize(right, dim=1).T
+    return (own - target.detach()).square().mean()
 
 
 def logit_term(logits: Tensor, target: Tensor, *, temperature: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""What frozen networks say about images, computed once: fp16 safetensors with a manifest, on disk or in memory."""
+"""What frozen networks say about images, computed once: fp16 safetensors with a manifest, or memory."""
 
 import hashlib
 import json
@@ -19,8 +19,8 @@ Columns = dict[str, Tensor]
 class FeatureCache:
     """Named columns of one row an image, found by a manifest that says how they came about.
 
-    The manifest (weights, preprocessing, view, images) names the file, so anything that changes makes a new file, and
-    equal runs share one. A file that contradicts its manifest is refused, never used.
+    The manifest (weights, preprocessing, view, images) names the file, so anything that changes makes a new
+    file, and equal runs share one. A file that contradicts its manifest is refused, never used.
 
     Args:
         directory: of the files; None keeps everything in memory.

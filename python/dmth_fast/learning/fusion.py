@@ -10,7 +10,7 @@ from dmth_fast.learning.heads import HashHead
 
 
 class Fusion(nn.Module):
-    """Projected teacher features (b, teachers, dim) to one feature (b, ``output_dim``) and weights (b, teachers)."""
+    """Projected features (b, teachers, dim) to one feature (b, ``output_dim``) and weights (b, teachers)."""
 
     output_dim: int
 
@@ -46,7 +46,7 @@ class ConcatFusion(Fusion):
 
 
 class StaticFusion(Fusion):
-    """``F = sum_k a_k z_k`` with ``a = softmax(w / tau)``: one learned weight a teacher, the same for all images."""
+    """``F = sum_k a_k z_k``, ``a = softmax(w / tau)``: one learned weight a teacher."""
 
     def __init__(self, teachers: int, dim: int, temperature: float) -> None:
         super().__init__()
@@ -62,8 +62,8 @@ class StaticFusion(Fusion):
 class AttentionFusion(Fusion):
     """``F = sum_k a_k z_k``, ``a = softmax(e / tau)``, ``e_k = v^T (tanh(U z_k) * sigmoid(G z_k))``.
 
-    Gated attention of Ilse et al., ICML 2018, equation 9, over teachers instead of instances. A temperature of 4
-    keeps all teachers heard; at 1 one teacher takes over, another with each seed.
+    Gated attention of Ilse et al., ICML 2018, equation 9, over teachers instead of instances. A temperature
+    of 4 keeps all teachers heard; at 1 one teacher takes over, another with each seed.
     """
 
     def __init__(self, teachers: int, dim: int, temperature: float) -> None:

@@ -167,7 +167,8 @@ class Hasher:
 
         Args:
             images: a path, a folder, a zip archive, a PIL image, a uint8 array or tensor, or an ImageSet;
-                images of another size than the training images are resized and cut as by ``open_images(size=...)``.
+                images of another size than the training images are resized and cut to it, as by
+                ``open_images(size=...)``.
             batch_size: images a step; the codes do not depend on it.
 
         Returns:

@@ -21,4 +21,5 @@ class HashHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return code values (b, bits)."""
-        return self.norm(self.linear(features))
+        values: Tensor = self.norm(self.linear(features))
+        return values

@@ -54,8 +54,8 @@ def open_split(protocol: str, data: DataConfig, root: Path, seed: int) -> Split:
     """Open the images of a protocol.
 
     Raises:
-        ValueError: an unknown protocol, paths that it lacks, images that are not the protocol's, or a query that is
-            also in the database.
+        ValueError: an unknown protocol, paths that it lacks, images that are not the protocol's, or a query
+            that is also in the database.
         FileNotFoundError: a path does not exist.
 
     Example:
@@ -69,9 +69,22 @@ def open_split(protocol: str, data: DataConfig, root: Path, seed: int) -> Split:
         raise ValueError(
             f"queries have the classes {split.query.classes}, the database has {split.database.classes}"
         )
-    if shared := set(split.query.names) & set(split.database.names):
-        raise ValueError(f"{len(shared)} queries are in the database too, such as {min(shared)}")
+    _refuse_overlap(split)
     return split
+
+
+def _refuse_overlap(split: Split) -> None:
+    """Raise ValueError for queries with name and pixels of the database; two folders may share names."""
+    position = {name: i for i, name in enumerate(split.database.names)}
+    pairs = [(i, position[name]) for i, name in enumerate(split.query.names) if name in position]
+    if not pairs or split.query.size != split.database.size:
+        return
+    for start in range(0, len(pairs), 1024):
+        left, right = torch.tensor(pairs[start : start + 1024]).T
+        equal = (split.query.images[left] == split.database.images[right]).flatten(1).all(1)
+        if bool(equal.any()):
+            name = split.query.names[int(left[equal][0])]
+            raise ValueError(f"queries must not be in the database, but {name} and perhaps others are")
 
 
 def few_labels(images: ImageSet, per_class: int, seed: int) -> ImageSet:
@@ -97,8 +110,8 @@ def _cifar10(data: DataConfig, root: Path, seed: int) -> Split:
     found = (len(split.query), len(split.database), len(split.database.classes), split.query.size)
     if found != (10_000, 50_000, 10, (32, 32)):
         raise ValueError(
-            "this protocol takes the official CIFAR-10 split, 10000 queries, 50000 database images, 10 classes, "
-            f"32 x 32 pixels; got {found[0]}, {found[1]}, {found[2]}, {found[3][0]} x {found[3][1]}"
+            "this protocol takes the official CIFAR-10 split, 10000 queries, 50000 database images, 10 "
+            f"classes, 32 x 32 pixels; got {found[0]}, {found[1]}, {found[2]}, {found[3][0]} x {found[3][1]}"
         )
     return split
 

@@ -45,7 +45,7 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """Image files in a fixed order (by name, container by container), the class folders, and what was left out."""
+    """Image files in a fixed order (by container, then name), class folders, and what was left out."""
 
     files: tuple[ImageFile, ...]
     classes: tuple[str, ...]
@@ -57,7 +57,7 @@ def decode(data: bytes, size: int | None = None) -> Tensor:
 
     Args:
         data: the bytes of a file that Pillow can read.
-        size: if given, the shorter side is resized to ``size`` (bicubic, antialiased) and the centre is cut out.
+        size: if given, the shorter side is resized to it (bicubic, antialiased) and the centre is cut out.
 
     Raises:
         OSError, SyntaxError, ValueError: the bytes are no image, damaged or cut short.
@@ -106,7 +106,7 @@ def list_files(source: str | Path | Sequence[str | Path], *, with_classes: bool)
     ignored: list[tuple[str, str]] = []
     where = ", ".join(map(str, paths))
     if len(paths) == 1 and paths[0].is_dir():
-        members = [(paths[0], name) for name in _walk(paths[0])]
+        members: list[tuple[Path | zipfile.ZipFile, str]] = [(paths[0], name) for name in _walk(paths[0])]
         prefix = 0
         folders |= {entry.name for entry in paths[0].iterdir() if entry.is_dir() and not _hidden(entry.name)}
     else:

@@ -29,12 +29,13 @@ def load_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise FileNotFoundError(f"weights file {path} does not exist")
     if path.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl"):
         raise ValueError(
-            f"weights file {path} is a pickle by its name, and pickles can run code: load it where you trust it and "
-            "write it again with safetensors.torch.save_file"
+            f"weights file {path} is a pickle by its name, and pickles can run code: load it where you trust "
+            "it and write it again with safetensors.torch.save_file"
         )
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            keys = file.keys()
+            return {key: file.get_tensor(key) for key in keys}, dict(file.metadata() or {})
     except SafetensorError as error:
         raise ValueError(f"weights file {path} is not a whole safetensors file: {error}") from None
 

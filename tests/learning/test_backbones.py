@@ -1,0 +1,77 @@
+"""Backbones: shapes, published weights, and checkpoints that are refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dmth_fast.learning.augmentation import normalize
+from dmth_fast.learning.backbones import build_backbone
+from dmth_fast.learning.data import open_images
+
+
+@pytest.mark.parametrize(
+    ("name", "side", "parameters"),
+    [
+        ("resnet20", 32, 269_072),
+        ("resnet56", 32, 852_368),
+        ("tiny", 8, 72_304),
+        ("tiny-4", 32, None),
+    ],
+)
+def test_shapes(name: str, side: int, parameters: int | None) -> None:
+    network = build_backbone(name).eval()
+    with torch.inference_mode():
+        assert network(torch.zeros(2, 3, side, side)).shape == (2, network.feature_dim)
+    if parameters is not None:
+        assert sum(p.numel() for p in network.parameters()) == parameters
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(ValueError, match=r"backbone must be one of resnet20, .*got 'resnet18'"):
+        build_backbone("resnet18")
+
+
+def test_own_classifier_is_refused_without_one() -> None:
+    with pytest.raises(ValueError, match="no classifier of its own"):
+        build_backbone("resnet20").classify(torch.zeros(1, 64))
+
+
+def test_checkpoint_of_another_architecture(tmp_path: Path) -> None:
+    save_file(build_backbone("resnet20").state_dict(), tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match=r"is not of the architecture resnet32: keys 60 missing \(layer1\.3"):
+        build_backbone("resnet32", tmp_path / "a.safetensors")
+    save_file(build_backbone("tiny-4").state_dict(), tmp_path / "b.safetensors")
+    with pytest.raises(ValueError, match="of another shape"):
+        build_backbone("tiny-8", tmp_path / "b.safetensors")
+
+
+def test_files_that_are_no_weights(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        build_backbone("tiny", tmp_path / "a.safetensors")
+    (tmp_path / "a.safetensors").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        build_backbone("tiny", tmp_path / "a.safetensors")
+    (tmp_path / "a.pth").write_bytes(b"")
+    with pytest.raises(ValueError, match="pickle"):
+        build_backbone("tiny", tmp_path / "a.pth")
+
+
+def test_published_cifar_weights_still_know_cifar(data_root: Path) -> None:
+    network = build_backbone("resnet20", data_root / "weights" / "resnet20-cifar10.safetensors").eval()
+    images = open_images(data_root / "cifar10" / "test.zip")
+    assert images.labels is not None
+    index = torch.arange(0, 10_000, 40)
+    with torch.inference_mode():
+        logits = network.classify(network(normalize(images.images[index], network.normalization)))
+    assert float((logits.argmax(1) == images.labels[index]).float().mean()) > 0.88
+
+
+@pytest.mark.parametrize(("name", "classes"), [("mobilenet_v2", 1000), ("squeezenet1_1", 1000)])
+def test_published_imagenet_weights_load(data_root: Path, name: str, classes: int) -> None:
+    network = build_backbone(name, data_root / "weights" / f"{name}-imagenet.safetensors").eval()
+    with torch.inference_mode():
+        features = network(torch.zeros(1, 3, 96, 96))
+        assert features.shape == (1, network.feature_dim)
+        assert network.classify(features).shape == (1, classes)

@@ -1,0 +1,76 @@
+"""Fusions of teacher features against their formulae."""
+
+import math
+
+import pytest
+import torch
+
+from dmth_fast.learning.fusion import FUSIONS, AttentionFusion, FusedNetwork, entropy
+
+
+def network(fusion: str, dropout: float = 0.0) -> FusedNetwork:
+    torch.manual_seed(0)
+    return FusedNetwork(
+        (5, 7),
+        fusion=fusion,
+        dim=6,
+        bits=8,
+        num_classes=3,
+        temperature=4.0,
+        dropout=dropout,
+        probes=(False, True),
+    )
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_weights_are_a_distribution_over_teachers(name: str) -> None:
+    fusion = FUSIONS[name](3, 6, 2.0)
+    fused, weights = fusion(torch.randn(4, 3, 6))
+    assert fused.shape == (4, fusion.output_dim)
+    assert weights.shape == (4, 3)
+    torch.testing.assert_close(weights.sum(1), torch.ones(4))
+
+
+@pytest.mark.parametrize("name", ["mean", "static", "attention"])
+def test_one_teacher_is_passed_through(name: str) -> None:
+    z = torch.randn(4, 1, 6)
+    torch.testing.assert_close(FUSIONS[name](1, 6, 2.0)(z)[0], z[:, 0])
+
+
+def test_concat_keeps_everything() -> None:
+    z = torch.randn(4, 3, 6)
+    assert torch.equal(FUSIONS["concat"](3, 6, 1.0)(z)[0], z.reshape(4, 18))
+
+
+def test_attention_follows_the_gated_formula() -> None:
+    fusion, z = AttentionFusion(2, 4, 3.0), torch.randn(2, 2, 4)
+    fused, weights = fusion(z)
+    U, G, v = (layer.weight.detach() for layer in (fusion.value, fusion.gate, fusion.score))
+    for i in range(2):
+        e = [float(v[0] @ (torch.tanh(U @ z[i, k]) * torch.sigmoid(G @ z[i, k]))) for k in range(2)]
+        whole = sum(math.exp(value / 3.0) for value in e)
+        a = [math.exp(value / 3.0) / whole for value in e]
+        torch.testing.assert_close(weights[i], torch.tensor(a))
+        torch.testing.assert_close(fused[i], a[0] * z[i, 0] + a[1] * z[i, 1])
+
+
+def test_entropy_is_greatest_for_equal_weights() -> None:
+    assert float(entropy(torch.tensor([[0.25] * 4]))) == pytest.approx(math.log(4))
+    assert float(entropy(torch.tensor([[1.0, 0.0]]))) == 0.0
+
+
+def test_statistics_standardize_the_features_they_came_from() -> None:
+    fused, features = network("mean"), torch.randn(50, 5) * 3 + 7
+    fused.set_statistics(0, features.half())
+    standardized = fused.standardize([features, torch.zeros(50, 7)])[0]
+    torch.testing.assert_close(standardized.mean(0), torch.zeros(5), atol=1e-2, rtol=0)
+    torch.testing.assert_close(standardized.std(0), torch.ones(5), atol=1e-2, rtol=0)
+
+
+def test_only_teachers_without_a_classifier_get_a_probe() -> None:
+    assert set(network("attention").probes) == {"1"}
+
+
+def test_unknown_fusion_is_named() -> None:
+    with pytest.raises(ValueError, match=r"fusion must be one of attention, .*got 'sum'"):
+        network("sum")

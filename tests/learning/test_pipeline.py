@@ -1,0 +1,131 @@
+"""Training from a TOML file: strict keys, every default written, a resumable run, one result."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from dmth_fast import Hasher
+from dmth_fast.pipeline import load_config, train
+from dmth_fast.trainconfig import dump_config
+
+TOML = """
+protocol = "digits"
+backbone = "tiny-4"
+bits = 24
+seed = 2
+
+[augmentation]
+padding = 1
+flip = false
+
+[[teachers]]
+backbone = "tiny-8"
+epochs = 2
+
+[[teachers]]
+backbone = "tiny-6"
+name = "narrow"
+epochs = 2
+
+[fusion]
+views = 2
+dim = 32
+
+[fusion.training]
+epochs = 4
+
+[student.training]
+epochs = 2
+"""
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    path = tmp_path / "run.toml"
+    path.write_text(TOML)
+    return path
+
+
+def test_sections_keep_their_defaults_and_take_seed_and_views(toml: Path) -> None:
+    config = load_config(toml)
+    assert (config.fusion.training.epochs, config.fusion.training.optimizer) == (4, "adamw")
+    assert config.fusion.training.seed == config.student.training.seed == 2
+    assert config.student.augmentation.padding == 1
+
+
+def test_every_default_is_written_and_read_back(toml: Path, tmp_path: Path) -> None:
+    config = load_config(toml)
+    (tmp_path / "all.toml").write_text(dump_config(config))
+    assert load_config(tmp_path / "all.toml") == config
+    assert "attention_temperature = 4.0" in dump_config(config)
+
+
+def test_overrides(toml: Path) -> None:
+    config = load_config(toml, ["student.training.epochs=7", "backbone=tiny-9", "student.loss.margin = 0.5"])
+    assert (config.student.training.epochs, config.backbone, config.student.loss.margin) == (7, "tiny-9", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "message"),
+    [
+        (
+            "student.training.epoch=3",
+            ValueError,
+            r"config\.student\.training has no key 'epoch'; it knows epochs,",
+        ),
+        ("studnet.training.epochs=3", ValueError, "config has no key 'studnet'; it knows teachers, protocol"),
+        ("student.training.epochs=many", TypeError, "epochs must be int, got str 'many'"),
+        ("student.training.epochs=0", ValueError, "epochs must be at least 1"),
+        ("student.training.seed=5", ValueError, r"student\.training\.seed is 5: set the seed once"),
+        ("fusion.augmentation.padding=3", ValueError, r"fusion\.augmentation differs"),
+        ("protocol=imagenet", ValueError, "protocol must be one of cifar10-official"),
+        ("epochs", ValueError, r"must look like a\.b=value"),
+        ("teachers=[]", ValueError, "at least one"),
+    ],
+)
+def test_bad_keys_and_values(toml: Path, override: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        load_config(toml, [override])
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        load_config(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("a = ")
+    with pytest.raises(ValueError, match="is not TOML"):
+        load_config(tmp_path / "bad.toml")
+    (tmp_path / "empty.toml").write_text("bits = 8")
+    with pytest.raises(ValueError, match="names no teacher"):
+        load_config(tmp_path / "empty.toml")
+
+
+def test_a_run_measures_every_row_and_resumes(toml: Path, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    config, out = load_config(toml), tmp_path / "run"
+    result = train(config, out, progress=False, command="dmth-fast train")
+    assert [row["kind"] for row in result["rows"]] == [
+        *("teacher", "teacher", "average", "fused", "plain", "student", "trivial")
+    ]
+    assert result["rows"][1]["name"] == "teacher narrow"
+    for row in result["rows"]:
+        assert 0 < row["accuracy"] < 1
+        assert 0 < row["map"] < 1
+        assert row["parameters"] > 0
+        assert row["images_per_second"] > 0
+    assert result["protocol"] == "digits"
+    assert len(result["split"]["query"]) == 64
+    for comparison in result["comparisons"]:
+        assert comparison["low"] <= comparison["difference"] <= comparison["high"]
+    assert json.loads((out / "result.json").read_text()) == json.loads(json.dumps(result))
+    assert Hasher.load(out / "student").bits == 24
+    with pytest.raises(ValueError, match="already holds a run"):
+        train(config, out, progress=False)
+    with pytest.raises(ValueError, match="a run of another config"):
+        train(dataclasses.replace(config, bits=16), out, progress=False, resume=True)
+    again = train(config, out, progress=False, resume=True, command="dmth-fast train")
+    keep = ("name", "accuracy", "map")
+    assert [[row[k] for k in keep] for row in again["rows"]] == [
+        [row[k] for k in keep] for row in result["rows"]
+    ]

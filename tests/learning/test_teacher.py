@@ -1,0 +1,118 @@
+"""The fused teacher: what it caches, and that the student follows it on the very same views."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dmth_fast import FusedTeacher, Hasher
+from dmth_fast.learning.augmentation import crop_and_flip
+from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.fusion import FUSIONS
+from dmth_fast.learning.objective import StudentBatches
+from dmth_fast.learning.teacher import Teacher
+
+VIEWS: dict[str, Any] = {"padding": 1, "flip": False, "batch_size": 64}
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_fusion_learns(single: Hasher, other: Hasher, train: ImageSet, fusion: str) -> None:
+    teacher = FusedTeacher([single, other], fusion, bits=12, views=1, dim=32, epochs=12, **VIEWS)
+    teacher.fit(train, progress=False)
+    assert teacher.accuracy(train) > 0.6
+    outputs = teacher.outputs(train)
+    assert outputs.values.shape == (len(train), 12)
+    assert outputs.features.shape == (len(train), teacher.feature_dim)
+    torch.testing.assert_close(outputs.weights.sum(1), torch.ones(len(train)))
+    assert teacher.codes(train).shape == (len(train), 2)
+
+
+def test_own_heads_are_the_teachers_own(
+    fused: FusedTeacher, single: Hasher, other: Hasher, test: ImageSet
+) -> None:
+    logits = fused.teacher_logits(test)
+    for found, hasher in zip(logits, (single, other), strict=True):
+        np.testing.assert_allclose(found.numpy(), hasher.logits(test), atol=0.02)
+    average = (torch.softmax(logits[0], 1) + torch.softmax(logits[1], 1)) / 2
+    torch.testing.assert_close(fused.average_probabilities(test), average)
+
+
+def test_targets_are_those_of_the_view_the_student_sees(
+    fused: FusedTeacher, single: Hasher, train: ImageSet
+) -> None:
+    student = Hasher("tiny-4", bits=20, seed=5, **VIEWS)
+    source = StudentBatches(train, student.network.backbone, student.config, fused)
+    index = torch.tensor([5, 3, 100])
+    for epoch, view in ((0, 0), (1, 1), (2, 0)):
+        pixels, labels, targets = source.batch(index, epoch)
+        seen = crop_and_flip(train.images[index], index, seed=0, view=view, padding=1, flip=False)
+        features = [torch.from_numpy(part.features(seen.numpy())) for part in (single, single)]
+        del features[1]
+        cached = fused._columns(0, train, view)["features"][index]
+        torch.testing.assert_close(cached.float(), features[0], atol=0.01, rtol=0.01)
+        with torch.inference_mode():
+            expected = fused.network([fused._columns(k, train, view)["features"][index] for k in range(2)])
+        torch.testing.assert_close(targets["values"], expected[1], atol=0.01, rtol=0.01)
+        torch.testing.assert_close(targets["features"], expected[0], atol=0.01, rtol=0.01)
+        torch.testing.assert_close(targets["logits"], expected[2], atol=0.01, rtol=0.01)
+        assert train.labels is not None
+        assert torch.equal(labels, train.labels[index])
+        assert pixels.shape == (3, 3, 8, 8)
+
+
+def test_the_student_comes_closer_to_its_teacher_than_without(
+    fused: FusedTeacher, train: ImageSet, test: ImageSet
+) -> None:
+    settings = {**VIEWS, "epochs": 6}
+    plain = Hasher("tiny-4", bits=20, **settings).fit(train, progress=False)
+    student = Hasher("tiny-4", bits=20, **settings).fit(train, teacher=fused, progress=False)
+    assert student.recipe == "dmth"
+    assert {"hash", "feature", "code", "relational"} <= student.history[-1].keys()
+    assert [card["name"] for card in student.teachers] == ["tiny-8", "tiny-6"]
+    wanted = fused.outputs(test).values.numpy() > 0
+    agreement = [float(((model.values(test) > 0) == wanted).mean()) for model in (student, plain)]
+    assert agreement[0] > agreement[1]
+
+
+def test_a_cache_on_disk_is_shared_and_survives(
+    single: Hasher, train: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**VIEWS, "views": 2, "dim": 16, "epochs": 1, "cache": tmp_path}
+    first = FusedTeacher([single], bits=20, **settings).fit(train, progress=False)
+    assert len(list(tmp_path.glob("features-*.safetensors"))) == 2
+    monkeypatch.setattr(Teacher, "outputs", None)
+    again = FusedTeacher([single], bits=20, **settings).fit(train, progress=False)
+    assert again.state_hash == first.state_hash
+
+
+def test_a_teacher_for_other_classes_gets_a_probe(other: Hasher, train: ImageSet, test: ImageSet) -> None:
+    assert train.labels is not None
+    halves = ImageSet(images=train.images, labels=train.labels // 5, classes=("low", "high"))
+    teacher = FusedTeacher([other], bits=20, views=1, dim=16, epochs=10, **VIEWS).fit(halves, progress=False)
+    assert set(teacher.network.probes) == {"0"}
+    logits = teacher.teacher_logits(test)[0]
+    assert logits.shape == (300, 2)
+    assert test.labels is not None
+    assert float((logits.argmax(1) == test.labels // 5).float().mean()) > 0.6
+
+
+def test_training_a_teacher_twice_gives_equal_bits(
+    single: Hasher, fused: FusedTeacher, other: Hasher, train: ImageSet
+) -> None:
+    again = FusedTeacher([single, other], bits=20, views=2, dim=32, epochs=6, **VIEWS)
+    assert again.fit(train, progress=False).state_hash == fused.state_hash
+
+
+def test_bad_teachers(single: Hasher, train: ImageSet) -> None:
+    with pytest.raises(ValueError, match="at least one teacher"):
+        FusedTeacher([])
+    with pytest.raises(ValueError, match="fusion must be one of"):
+        FusedTeacher([single], "sum")
+    with pytest.raises(ValueError, match="not trained yet"):
+        FusedTeacher([single]).codes(train)
+    with pytest.raises(ValueError, match="needs weights"):
+        Teacher("resnet20")
+    with pytest.raises(ValueError, match="a fused teacher needs labels"):
+        FusedTeacher([single]).fit(ImageSet(images=train.images), progress=False)

@@ -1,0 +1,127 @@
+"""The training loop: repeatable, resumable to the bit, and loud about what goes wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dmth_fast import Hasher
+from dmth_fast.learning import training
+from dmth_fast.learning.config import TrainingConfig
+from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.training import learning_rate, train_objective
+
+VIEWS: dict[str, Any] = {"padding": 1, "flip": False, "batch_size": 64}
+
+
+def weights(hasher: Hasher) -> dict[str, Tensor]:
+    return hasher.network.state_dict()
+
+
+def equal(first: Hasher, second: Hasher) -> bool:
+    return all(torch.equal(value, weights(second)[key]) for key, value in weights(first).items())
+
+
+def test_equal_seeds_give_equal_bits(train: ImageSet) -> None:
+    first, second, third = (
+        Hasher("tiny-4", 16, epochs=2, seed=seed, **VIEWS).fit(train, progress=False) for seed in (3, 3, 4)
+    )
+    assert equal(first, second)
+    assert not equal(first, third)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_resumed_run_ends_like_an_uninterrupted_one(
+    train: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    settings = {**VIEWS, "epochs": 3, "optimizer": optimizer, "lr": 0.01, "precision": "bf16"}
+    whole = Hasher("tiny-4", 16, **settings).fit(train, progress=False)
+    save, calls = training.save_checkpoint, []
+
+    def interrupted(*arguments: Any) -> None:
+        save(*arguments)
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_checkpoint", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            Hasher("tiny-4", 16, **settings).fit(train, progress=False, run_dir=tmp_path)
+    resumed = Hasher("tiny-4", 16, **settings).fit(train, progress=False, run_dir=tmp_path, resume=True)
+    assert equal(whole, resumed)
+    assert [line["loss"] for line in whole.history] == [line["loss"] for line in resumed.history]
+    lines = (tmp_path / training.METRICS).read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [training.CHECKPOINT, training.METRICS]
+
+
+def test_a_checkpoint_of_other_settings_is_refused(train: ImageSet, tmp_path: Path) -> None:
+    Hasher("tiny-4", 16, epochs=1, **VIEWS).fit(train, progress=False, run_dir=tmp_path)
+    with pytest.raises(ValueError, match="belongs to other settings"):
+        Hasher("tiny-4", 16, epochs=2, **VIEWS).fit(train, progress=False, run_dir=tmp_path, resume=True)
+
+
+def test_a_truncated_checkpoint_is_refused(train: ImageSet, tmp_path: Path) -> None:
+    Hasher("tiny-4", 16, epochs=1, **VIEWS).fit(train, progress=False, run_dir=tmp_path)
+    path = tmp_path / training.CHECKPOINT
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        Hasher("tiny-4", 16, epochs=1, **VIEWS).fit(train, progress=False, run_dir=tmp_path, resume=True)
+
+
+class Source:
+    def __len__(self) -> int:
+        return 8
+
+    def batch(self, index: Tensor, epoch: int) -> tuple[Any, ...]:
+        return (torch.full((len(index), 1), float("nan") if epoch else 1.0),)
+
+
+class Objective(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        steady, wild = self.linear.weight.sum(), self.linear(x).mean()
+        return {"loss": steady + wild, "steady": steady, "wild": wild}
+
+
+def test_a_term_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path: Path) -> None:
+    config = TrainingConfig(epochs=2, batch_size=4)
+    with pytest.raises(FloatingPointError, match=r"epoch 2, step 1: loss = nan, wild = nan$"):
+        train_objective(
+            Objective(), Source(), config, title="", settings={}, run_dir=tmp_path, progress=False
+        )
+    tensors, metadata = training.load_file(tmp_path / training.CHECKPOINT)
+    assert len(json.loads(metadata["history"])) == 1
+    assert all(bool(torch.isfinite(value).all()) for value in tensors.values())
+
+
+def test_fewer_images_than_a_batch() -> None:
+    with pytest.raises(ValueError, match="at least one batch of 9 images, got 8"):
+        train_objective(
+            Objective(), Source(), TrainingConfig(batch_size=9), title="", settings={}, progress=False
+        )
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_the_rate_rises_then_falls(schedule: str) -> None:
+    config = TrainingConfig(lr=2.0, warmup=0.25, schedule=schedule)
+    rates = [learning_rate(config, step, 100) for step in range(100)]
+    assert rates[:25] == sorted(rates[:25])
+    assert rates[25:] == sorted(rates[25:], reverse=True)
+    assert max(rates) == pytest.approx(2.0)
+    assert 0 < rates[-1] < 0.06
+
+
+def test_progress_without_a_terminal_is_a_line_an_epoch(
+    train: ImageSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Hasher("tiny-4", 16, epochs=2, **VIEWS).fit(train)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["tiny-4 plain 1/2", "tiny-4 plain 2/2"]
