@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def compare(
         add(name, codes=codes, predicted=guesses[0], bits=classes, **values)
 
     own = [fused.teacher_logits(part) for part in (query, database)]
-    speeds = [speed(lambda images, t=teacher: _run(t, images, classes), query) for teacher in fused.teachers]
+    speeds = [speed(partial(_run, teacher, classes), query) for teacher in fused.teachers]
     for k, teacher in enumerate(fused.teachers):
         guesses = (own[0][k].argmax(1).numpy(), own[1][k].argmax(1).numpy())
         trivial(
@@ -270,6 +271,6 @@ def _teacher(
     return Teacher(hasher, name=card.name, input_size=card.input_size, precision=card.precision)
 
 
-def _run(teacher: Teacher, images: ImageSet, classes: int) -> None:
+def _run(teacher: Teacher, classes: int, images: ImageSet) -> None:
     for _, pixels in image_batches(images, 256):
         teacher.outputs(pixels, classes)

@@ -313,7 +313,7 @@ def _resized(images: ImageSet, size: int | None) -> ImageSet:
     if isinstance(images.images, LazyImages):
         pixels: Tensor | LazyImages = LazyImages(images.images.files, (size, size), size)
     else:
-        pixels = torch.cat([fit_size(chunk, size) for chunk in images.images.split(1024)])
+        pixels = torch.cat([fit_size(chunk, size) for chunk in torch.split(images.images, 1024)])
     return ImageSet(
         images=pixels,
         labels=images.labels,

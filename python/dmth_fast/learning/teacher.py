@@ -347,9 +347,8 @@ class FusedTeacher:
     def _fuse(self, features: list[Tensor]) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
         self.network.eval()
         with torch.inference_mode():
-            return [
-                self.network(list(chunk)) for chunk in zip(*(f.split(4096) for f in features), strict=True)
-            ]
+            chunks = zip(*(torch.split(column, 4096) for column in features), strict=True)
+            return [self.network(list(chunk)) for chunk in chunks]
 
 
 class _FusionObjective(nn.Module):

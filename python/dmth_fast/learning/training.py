@@ -86,6 +86,7 @@ def train_objective(
         history = load_checkpoint(checkpoint, objective, optimizer, settings)
     if run_dir is not None and accelerator.is_main_process:
         write_text(run_dir / METRICS, "".join(json.dumps(line) + "\n" for line in history))
+    prepared: nn.Module
     prepared, optimizer = accelerator.prepare(objective, optimizer)
     with torch.random.fork_rng(), Reporter(title, config.epochs, steps, enabled=progress) as reporter:
         for epoch in range(len(history), config.epochs):
@@ -107,8 +108,8 @@ def train_objective(
                 optimizer.zero_grad()
                 accelerator.backward(terms["loss"])
                 optimizer.step()
-                if hasattr(objective, "on_step"):
-                    objective.on_step(epoch * steps + step + 1)
+                if (on_step := getattr(objective, "on_step", None)) is not None:
+                    on_step(epoch * steps + step + 1)
                 for name, value in values.items():
                     sums[name] = sums.get(name, 0.0) + value
                 reporter.step(epoch, config.batch_size, values["loss"])
