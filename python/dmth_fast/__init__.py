@@ -1,7 +1,7 @@
 """Image retrieval by learned binary codes: distil, pack, search, measure.
 
-Two halves share one currency, the packed binary code (``uint8``, shape ``(n, ceil(bits / 8))``, bit ``j`` of a
-row is bit ``j % 8`` of byte ``j // 8``):
+Two halves share one currency, the packed binary code (``uint8``, shape ``(n, ceil(bits / 8))``; bit ``j`` of
+a row is bit ``j % 8`` of byte ``j // 8``):
 
 * retrieval: :func:`pack`, :func:`search`, :func:`range_search`, :class:`Index`, :func:`evaluate`;
 * learning: :class:`FusedTeacher` and :class:`Hasher`.
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from dmth_fast.retrieval.codes import convert_codes as convert_codes
     from dmth_fast.retrieval.codes import pack as pack
     from dmth_fast.retrieval.codes import unpack as unpack
+    from dmth_fast.retrieval.confidence import compare as compare
     from dmth_fast.retrieval.evaluation import evaluate as evaluate
+    from dmth_fast.retrieval.evaluator import Evaluator as Evaluator
+    from dmth_fast.retrieval.features import evaluate_features as evaluate_features
     from dmth_fast.retrieval.index import Index as Index
+    from dmth_fast.retrieval.presets import evaluate_as as evaluate_as
     from dmth_fast.retrieval.search import hamming_distances as hamming_distances
     from dmth_fast.retrieval.search import range_search as range_search
     from dmth_fast.retrieval.search import search as search
@@ -27,11 +31,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Evaluator": "dmth_fast.retrieval.evaluator",
     "FusedTeacher": "dmth_fast.learning.teacher",
     "Hasher": "dmth_fast.learning.hasher",
     "Index": "dmth_fast.retrieval.index",
+    "compare": "dmth_fast.retrieval.confidence",
     "convert_codes": "dmth_fast.retrieval.codes",
     "evaluate": "dmth_fast.retrieval.evaluation",
+    "evaluate_as": "dmth_fast.retrieval.presets",
+    "evaluate_features": "dmth_fast.retrieval.features",
     "hamming_distances": "dmth_fast.retrieval.search",
     "pack": "dmth_fast.retrieval.codes",
     "range_search": "dmth_fast.retrieval.search",
