@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from enum import Enum
+from json import dumps
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -121,7 +122,24 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in --out.")] = False,
 ) -> None:
     """Train teachers and a student from a configuration; write student, settings and measured result."""
-    raise NotImplementedError
+    if source is None and config is None:
+        raise ValueError("train needs images (SOURCE) or a configuration (--config), got neither")
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"--out must be a folder, {out} is a file")
+    from dmth_fast import report
+    from dmth_fast.pipeline import load_config
+    from dmth_fast.pipeline import train as run
+
+    overrides = list(changes or ())
+    if source is not None:
+        # An absolute path: relative ones in a configuration start from its own root of data.
+        overrides.append(f"data.train={dumps(str(source.absolute()))}")
+    chosen = Path(__file__).with_name("folder.toml") if config is None else config
+    result = run(load_config(chosen, overrides), out, resume=resume)
+    console = _console()
+    console.print(report.result_table(result))
+    console.print(f"Written to {out}: result.json, config.toml, student. Next:", soft_wrap=True)
+    console.print(f"  dmth-fast encode {out}/student YOUR_IMAGES --out codes.npy", soft_wrap=True)
 
 
 @app.command()
@@ -129,7 +147,7 @@ def encode(
     model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="Folder of a saved student.")],
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="A folder, a zip, or one image.")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Packed codes: .npy, or .safetensors (keeps bits and labels).")
+        Path, typer.Option("--out", "-o", help="Packed codes: .npy, or .safetensors (keeps the bits).")
     ] = Path("codes.npy"),
     names: Annotated[
         Path | None, typer.Option(help="Also write the image names, one a line, in the order of the codes.")
@@ -137,13 +155,15 @@ def encode(
     labels: Annotated[
         Path | None, typer.Option(help="Also write the class of each image (its folder), one a line.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 256,
+    batch_size: Annotated[int, typer.Option(help="Images at a time.")] = 256,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at an unreadable image, do not skip it.")
     ] = False,
 ) -> None:
     """Turn images into packed binary codes."""
-    raise NotImplementedError
+    from dmth_fast import encoding
+
+    encoding.run(model, images, out=out, names=names, labels=labels, batch_size=batch_size, strict=strict)
 
 
 @app.command()

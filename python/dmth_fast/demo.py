@@ -79,7 +79,7 @@ def run(
         "seed": seed,
         "config": asdict(config),
         "rows": rows,
-        "differences": _differences(reports, seed),
+        "comparisons": _comparisons(reports, seed),
         "labels_named_rightly_by_fused_teacher": trained.answered,
         "environment": environment.describe(),
     }
@@ -111,6 +111,8 @@ def _measure(
     trained: "Trained", queries: "ImageSet", database: "ImageSet", bits: int
 ) -> tuple[list[dict[str, Any]], dict[str, "Report"]]:
     """The table's rows, and the full evaluation of each that has codes."""
+    from dmth_fast.comparison import class_codes
+
     labels = queries.required_labels("the demo").numpy()
     rows: list[dict[str, Any]] = []
     reports: dict[str, Report] = {}
@@ -125,10 +127,7 @@ def _measure(
         row["images_per_second"] = _speed(method.encode or method.predict, database)
         rows.append(row | {"seconds": method.seconds, "section": method.section})
     classes = len(database.classes)
-    one_hot = [
-        dmth_fast.pack(np.eye(classes, dtype=np.float32)[trained.student.predict(images)])
-        for images in (queries, database)
-    ]
+    one_hot = [class_codes(trained.student.predict(images), classes) for images in (queries, database)]
     reports[_TRIVIAL] = _evaluate(one_hot[0], one_hot[1], queries, database, classes)
     last = rows[-1]
     rows.append(
@@ -173,33 +172,25 @@ def _speed(encode: Callable[["ImageSet"], Any], images: "ImageSet") -> float:
     return round(best, 1)
 
 
-def _differences(reports: dict[str, "Report"], seed: int) -> list[dict[str, Any]]:
-    """Paired differences of mAP, with the 95 % interval of a bootstrap over queries."""
+def _comparisons(reports: dict[str, "Report"], seed: int) -> list[dict[str, Any]]:
+    """Paired differences of mAP, each with its interval over queries."""
+    from dmth_fast.comparison import paired_interval
+
     names = list(reports)
     fused = next(name for name in names if name.startswith("fused"))
     alone, distilled, more = (name for name in names if name.startswith("student"))
     best = max((name for name in names if name.startswith("teacher")), key=lambda name: reports[name].map)
-    generator = np.random.default_rng(seed)
-    found = []
-    for first, second in (
-        (fused, best),
-        (distilled, alone),
-        (more, distilled),
-        (more, fused),
-        (more, _TRIVIAL),
-    ):
-        gain = reports[first].average_precision - reports[second].average_precision
-        means = gain[generator.integers(0, len(gain), (2000, len(gain)))].mean(axis=1)
-        low, high = np.percentile(means, [2.5, 97.5])
-        found.append(
-            {
-                "first": first,
-                "second": second,
-                "map": float(gain.mean()),
-                "interval": [float(low), float(high)],
-            }
-        )
-    return found
+    pairs = ((fused, best), (distilled, alone), (more, distilled), (more, fused), (more, _TRIVIAL))
+    return [
+        {
+            "first": first,
+            "second": second,
+            "metric": "map",
+            **paired_interval(reports[first].average_precision, reports[second].average_precision, seed=seed),
+            "interval": "95 %, paired bootstrap over queries, one seed",
+        }
+        for first, second in pairs
+    ]
 
 
 def _write_codes(out: Path, trained: "Trained", queries: "ImageSet", database: "ImageSet", bits: int) -> None:
@@ -275,14 +266,8 @@ def _print(result: dict[str, Any], out: Path, console: "Console") -> None:
     if result["quick"]:
         lines.append("--quick: two epochs a network; these figures mean little")
     title = f"Digits: {protocol['split']}, seed {result['seed']}"
-    columns = [column for column in report.COLUMNS if column.key != "bits"]
-    console.print(report.table(result["rows"], title=title, caption="\n".join(lines), columns=columns))
-    console.print(
-        report.difference_table(
-            result["differences"],
-            caption="mAP of first minus second, 95 % interval over queries, one seed; bold: excludes 0",
-        )
-    )
+    console.print(report.table(result["rows"], title=title, caption="\n".join(lines)))
+    console.print(report.comparison_table(result["comparisons"]))
     console.print(
         f"\nWritten to {out} in {result['seconds']:.0f} s: result.json, pictures, codes, student. Next:"
     )

@@ -25,6 +25,11 @@ _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _RIGHT, _WRONG = "#0072B2", "#D55E00"
 
+_CHECK, _CROSS = "\N{CHECK MARK}", "\N{BALLOT X}"
+# The picture of neighbours, in inches: an image, from one to the next, between query and neighbours, from row
+# to row, a heading, and the space around.
+_CELL, _STEP, _GAP, _LINE, _HEADING, _MARGIN, _TOP, _BOTTOM = 0.66, 0.84, 0.25, 0.98, 0.42, 0.25, 0.8, 0.5
+
 
 class NeighbourRow(NamedTuple):
     """One query of the neighbour picture."""
@@ -117,72 +122,66 @@ def plot_neighbours(
     if not rows or not all(row.neighbours for row in rows):
         raise ValueError("blocks must hold at least one query, each with at least one neighbour")
     count = max(len(row.neighbours) for row in rows)
-    heights = [0.34 if row is None else 1.0 for heading in blocks for row in (None, *blocks[heading])]
-    cell, top, bottom = 0.86, 0.85, 0.55
-    height = cell * sum(heights) + top + bottom
-    figure = _figure(cell * (count + 1.6), height)
-    grid = figure.add_gridspec(
-        len(heights),
-        count + 2,
-        height_ratios=heights,
-        width_ratios=[1.0, 0.25, *[1.0] * count],
-        left=0.02,
-        right=0.99,
-        top=1 - top / height,
-        bottom=bottom / height,
-        hspace=0.5,
-        wspace=0.12,
-    )
-    line = 0
+    width = _MARGIN + _STEP * (count + 1) + _GAP + _MARGIN
+    height = _TOP + _BOTTOM + _HEADING * len(blocks) + _LINE * len(rows)
+    figure = _figure(width, height)
+    # One pair of axes measured in inches: a pair for each image would take seconds to make.
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    axes.text(_MARGIN, 0.3, title, fontsize=13, weight="bold", color=_INK, va="center")
+    axes.text(_MARGIN, 0.6, subtitle, fontsize=9.5, color=_MUTED, va="center")
+    y = _TOP
     for heading, block in blocks.items():
-        text = figure.add_subplot(grid[line, :])
-        text.axis("off")
-        text.text(0, 0.15, heading, fontsize=11, color=_INK, weight="bold", va="center")
-        line += 1
+        axes.text(_MARGIN, y + _HEADING / 2, heading, fontsize=11, color=_INK, weight="bold", va="center")
+        y += _HEADING
         for row in block:
-            _draw_row(figure, grid, line, row)
-            line += 1
-    figure.text(0.02, 1 - 0.26 / height, title, fontsize=13, weight="bold", color=_INK, va="center")
-    figure.text(0.02, 1 - 0.56 / height, subtitle, fontsize=9.5, color=_MUTED, va="center")
+            _draw_row(axes, y, row)
+            y += _LINE
+    foot = height - 0.25
     legend = (
-        (0.02, "query", _INK, ""),
-        (0.17, "same class", _RIGHT, "\N{CHECK MARK} "),
-        (0.37, "another class", _WRONG, "\N{BALLOT X} "),
+        (0, "query", _INK),
+        (1.2, f"{_CHECK} same class", _RIGHT),
+        (2.9, f"{_CROSS} another class", _WRONG),
     )
-    for x, words, colour, sign in legend:
-        figure.text(x, 0.17 / height, f"{sign}{words}", color=colour, fontsize=10, weight="bold", va="center")
-    figure.text(
-        0.99,
-        0.17 / height,
-        "below each image: its Hamming distance to the query",
-        color=_MUTED,
-        fontsize=9,
-        ha="right",
-        va="center",
-    )
+    for x, words, colour in legend:
+        axes.text(_MARGIN + x, foot, words, color=colour, fontsize=10, weight="bold", va="center")
+    hint = "below each image: its Hamming distance to the query"
+    axes.text(width - _MARGIN, foot, hint, color=_MUTED, fontsize=9, ha="right", va="center")
     _save(figure, path)
 
 
-def _draw_row(figure: "Figure", grid: Any, line: int, row: NeighbourRow) -> None:
-    axes = figure.add_subplot(grid[line, 0])
-    _image(axes, row.query, _INK, "-", 2.2)
-    axes.set_xlabel(row.label, fontsize=9.5, color=_INK, weight="bold", labelpad=3)
+def _draw_row(axes: "Axes", y: float, row: NeighbourRow) -> None:
+    _image(axes, _MARGIN, y, row.query, _INK, "-", row.label)
     for column, image in enumerate(row.neighbours):
         right = row.relevant[column]
-        axes = figure.add_subplot(grid[line, column + 2])
-        colour = _RIGHT if right else _WRONG
-        _image(axes, image, colour, "-" if right else (0, (2.5, 1.2)), 2.4)
-        sign = "\N{CHECK MARK}" if right else "\N{BALLOT X}"
-        axes.set_xlabel(
-            f"{sign} {row.distances[column]}", fontsize=9.5, color=colour, weight="bold", labelpad=3
-        )
+        x = _MARGIN + _GAP + _STEP * (column + 1)
+        words = f"{_CHECK if right else _CROSS} {row.distances[column]}"
+        _image(axes, x, y, image, _RIGHT if right else _WRONG, "-" if right else (0, (2.5, 1.2)), words)
 
 
-def _image(axes: "Axes", image: NDArray[np.uint8], colour: str, style: Any, width: float) -> None:
-    axes.imshow(np.moveaxis(image, 0, -1), interpolation="nearest", vmin=0, vmax=255)
-    axes.set(xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set(color=colour, linestyle=style, linewidth=width)
+def _image(
+    axes: "Axes", x: float, y: float, image: NDArray[np.uint8], colour: str, style: Any, words: str
+) -> None:
+    from matplotlib.patches import Rectangle
+
+    pixels = np.moveaxis(image, 0, -1)
+    longest = max(pixels.shape[:2])
+    width, height = (_CELL * side / longest for side in (pixels.shape[1], pixels.shape[0]))
+    extent = (x, x + width, y + height, y)
+    axes.imshow(pixels, interpolation="nearest", extent=extent, vmin=0, vmax=255, aspect="auto")
+    frame = Rectangle((x, y), width, height, fill=False, edgecolor=colour, linestyle=style, linewidth=2.4)
+    axes.add_patch(frame)
+    axes.text(
+        x + width / 2,
+        y + height + 0.13,
+        words,
+        fontsize=9.5,
+        color=colour,
+        weight="bold",
+        ha="center",
+        va="center",
+    )
 
 
 def _figure(width: float, height: float) -> "Figure":

@@ -15,7 +15,7 @@ __all__ = [
     "COLUMNS",
     "Column",
     "bench_table",
-    "difference_table",
+    "comparison_table",
     "markdown",
     "measured_table",
     "table",
@@ -59,7 +59,6 @@ def _seconds(value: float) -> str:
 COLUMNS: tuple[Column, ...] = (
     Column("accuracy", "accuracy", _percent, higher_is_better=True),
     Column("map", "mAP", _thousandths, higher_is_better=True),
-    Column("bits", "bits", str),
     Column("parameters", "parameters", _count),
     Column("images_per_second", "images/s", _count),
     Column("seconds", "training", _seconds),
@@ -169,22 +168,44 @@ def bench_table(result: Mapping[str, Any]) -> "Group":
     return _framed(title, grid, "\n".join(caption))
 
 
-def difference_table(differences: Sequence[Mapping[str, Any]], *, caption: str) -> "Group":
+def result_table(result: Mapping[str, Any]) -> "Group":
+    """Lay out what a training run found, for the terminal.
+
+    Args:
+        result: What ``dmth_fast.pipeline.train`` returns, or the JSON it wrote.
+    """
+    from rich.console import Group
+
+    from dmth_fast import environment
+
+    split = result["split"]
+    title = (
+        f"{result['protocol']}: {split['queries']:,} queries, database of {split['database_images']:,}, "
+        f"{split['training_images']:,} to learn from, {split['classes']} classes, seed {result['seed']}"
+    )
+    rows = [{**row, "note": None} for row in result["rows"]]
+    main = table(rows, title=title, caption=f"{result['metric']}\n{environment.summary(dict(result))}")
+    return Group(main, comparison_table(result["comparisons"]))
+
+
+def comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> "Group":
     """Lay out paired differences of mAP in points (hundredths).
 
     Args:
-        differences: Dictionaries with ``first``, ``second``, ``map`` (first minus second) and ``interval``.
-        caption: How the interval was obtained.
+        comparisons: Dictionaries with ``first``, ``second``, ``difference`` of mAP (first minus second), and
+            the bounds ``low`` and ``high`` of its 95 % interval over queries.
     """
     from rich.markup import escape
 
     grid = _grid("first", "second", "points", "interval")
     grid.columns[1].justify = "left"
-    for gain in differences:
-        low, high = (100 * end for end in gain["interval"])
+    for gain in comparisons:
+        low, high = 100 * gain["low"], 100 * gain["high"]
         style = "bold" if low > 0 or high < 0 else ""
         interval = escape(f"[{low:+.1f}, {high:+.1f}]")
-        grid.add_row(gain["first"], gain["second"], f"{100 * gain['map']:+.1f}", interval, style=style)
+        points = f"{100 * gain['difference']:+.1f}"
+        grid.add_row(gain["first"], gain["second"], points, interval, style=style)
+    caption = "mAP of first minus second; 95 % interval over queries, one seed; bold: excludes 0"
     return _framed("Paired differences", grid, caption)
 
 
