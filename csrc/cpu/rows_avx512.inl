@@ -20,19 +20,30 @@ struct Spread {
     __m512i query;
 };
 
+// Byte i of the slots: its place in its slot, and the number of its slot.
 template <int Slot>
-static Spread spread_of(std::int64_t bytes, const std::uint8_t* query) {
-    alignas(64) std::uint8_t index[64];
-    alignas(64) std::uint8_t repeated[64];
-    std::uint64_t keep = 0;
-    for (int i = 0; i < 64; ++i) {
-        const int b = i % Slot;
-        const bool inside = b < bytes;
-        index[i] = static_cast<std::uint8_t>(inside ? i / Slot * bytes + b : 0);
-        repeated[i] = inside ? query[b] : std::uint8_t{0};
-        keep |= static_cast<std::uint64_t>(inside) << i;
+struct SlotBytes {
+    alignas(64) std::uint8_t place[64];
+    alignas(64) std::uint8_t slot[64];
+
+    constexpr SlotBytes() : place(), slot() {
+        for (int i = 0; i < 64; ++i) {
+            place[i] = static_cast<std::uint8_t>(i % Slot);
+            slot[i] = static_cast<std::uint8_t>(i / Slot);
+        }
     }
-    return {_mm512_load_si512(index), keep, _mm512_load_si512(repeated)};
+};
+
+template <int Slot>
+DMTH_FAST_INLINE Spread spread_of(std::int64_t bytes, const std::uint8_t* query) {
+    static constexpr SlotBytes<Slot> table;
+    const __m512i place = _mm512_load_si512(table.place);
+    const __mmask64 keep = _mm512_cmplt_epu8_mask(place, _mm512_set1_epi8(static_cast<char>(bytes)));
+    // Products stay below 64, so a multiplication of 16 bits multiplies two bytes.
+    const __m512i start =
+        _mm512_mullo_epi16(_mm512_load_si512(table.slot), _mm512_set1_epi16(static_cast<short>(bytes)));
+    const __m512i code = _mm512_maskz_loadu_epi8(mask_of(bytes), query);
+    return {_mm512_add_epi8(start, place), keep, _mm512_maskz_permutexvar_epi8(keep, place, code)};
 }
 
 // Popcounts of the words of 64 / Slot codes, `left` of which exist.
@@ -113,15 +124,18 @@ static bool rows_within_eight(const std::uint8_t* rows, std::int64_t n, std::int
         if (left >= 64) {
 #pragma GCC unroll 8
             for (int byte = 0; byte < 8; ++byte) {
-                const __m512i d = eight<Slot, Exact>(rows + (first + byte * 8) * bytes, 8, bytes, spread, query);
+                const __m512i d =
+                    eight<Slot, Exact>(rows + (first + byte * 8) * bytes, 8, bytes, spread, query);
                 hits |= static_cast<std::uint64_t>(_mm512_cmple_epi64_mask(d, most)) << (8 * byte);
             }
         } else {
             for (int byte = 0; byte * 8 < left; ++byte) {
                 const std::int64_t some = left - byte * 8 < 8 ? left - byte * 8 : 8;
-                const __m512i d = eight<Slot, Exact>(rows + (first + byte * 8) * bytes, some, bytes, spread, query);
+                const __m512i d =
+                    eight<Slot, Exact>(rows + (first + byte * 8) * bytes, some, bytes, spread, query);
                 const auto exist = static_cast<__mmask8>((1 << some) - 1);
-                hits |= static_cast<std::uint64_t>(_mm512_mask_cmple_epi64_mask(exist, d, most)) << (8 * byte);
+                hits |= static_cast<std::uint64_t>(_mm512_mask_cmple_epi64_mask(exist, d, most))
+                        << (8 * byte);
             }
         }
         mask[word] = hits;

@@ -36,12 +36,19 @@ static void weigh(const PlaneLayout& layout, std::uint64_t* block) {
 // 8 bytes of each row from `from` on, `width` of which belong to it; `end` is the end of the codes.
 static void gather_column(const std::uint8_t* from, std::int64_t n, std::int64_t bytes, std::int64_t width,
                           const std::uint8_t* end, std::uint64_t* column) {
-    const std::uint64_t mask = ~std::uint64_t{0} >> (64 - 8 * width);
-    std::int64_t i = 0;
-    for (; i < n && from + i * bytes + 8 <= end; ++i) column[i] = load_word(from + i * bytes) & mask;
-    for (; i < n; ++i)
-        column[i] = width == 8 ? load_word(from + i * bytes) : load_tail(from + i * bytes, width);
-    for (; i < kBlockRows; ++i) column[i] = 0;
+    const std::int64_t behind =
+        n * bytes - 8 - (from - (end - n * bytes));  // the last row that 8 bytes can be read of
+    const std::int64_t safe = behind < 0 ? 0 : behind / bytes + 1 < n ? behind / bytes + 1 : n;
+    if (width == 8) {
+#pragma GCC unroll 4
+        for (std::int64_t i = 0; i < safe; ++i) column[i] = load_word(from + i * bytes);
+    } else {
+        const std::uint64_t mask = ~std::uint64_t{0} >> (64 - 8 * width);
+#pragma GCC unroll 4
+        for (std::int64_t i = 0; i < safe; ++i) column[i] = load_word(from + i * bytes) & mask;
+        for (std::int64_t i = safe; i < n; ++i) column[i] = load_tail(from + i * bytes, width);
+    }
+    for (std::int64_t i = n; i < kBlockRows; ++i) column[i] = 0;
 }
 
 static void transpose(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes, std::uint64_t* block) {

@@ -1,7 +1,8 @@
 // What the scan does with a pair of query and row; see scan.cuh for when it is asked.
 //
-// A rare action (kRare) is visited by whole warps, once for each row of a lane and each query in ascending order of
-// rows, with `hit` false for lanes that have nothing. The others are visited by each lane on its own.
+// A rare action (kRare) is visited by whole warps, once for each row of a lane and each query in ascending
+// order of rows, with `hit` false for lanes that have nothing. The others are visited by each lane on its
+// own.
 #pragma once
 
 #include <climits>
@@ -28,9 +29,10 @@ struct WriteDistances {
     }
 };
 
-// Rows, and relevant rows, at each distance of each query, added to 64-bit results. The counters of a block are
-// shared memory, two of 32 bits for each query and distance; a block sees fewer than 2^32 rows (see plan_scan).
-// Bound by the shared-memory atomics: about one a pair, some four lanes of a warp meeting at one distance.
+// Rows, and relevant rows, at each distance of each query, added to 64-bit results. The counters of a block
+// are shared memory, two of 32 bits for each query and distance; a block sees fewer than 2^32 rows (see
+// plan_scan). Bound by the shared-memory atomics: about one a pair, some four lanes of a warp meeting at one
+// distance.
 struct CountAll {
     static constexpr bool kRare = false;
     unsigned long long* all;
@@ -45,7 +47,8 @@ struct CountAll {
 
     __device__ void begin(const Scan& scan, const Place&) const {
         const int count = counters_of_tile(scan) * (relevant != nullptr ? 2 : 1);
-        for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) counters()[i] = 0;
+        for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x))
+            counters()[i] = 0;
         __syncthreads();
     }
 
@@ -56,7 +59,8 @@ struct CountAll {
     __device__ bool is_relevant(std::int64_t query, std::int64_t row, std::int64_t row_class) const {
         if (query_labels.classes != nullptr) return query_labels.classes[query] == row_class;
         for (std::int64_t w = 0; w < query_labels.words; ++w) {
-            if (query_labels.masks[query * query_labels.words + w] & row_labels.masks[row * query_labels.words + w]) {
+            if (query_labels.masks[query * query_labels.words + w] &
+                row_labels.masks[row * query_labels.words + w]) {
                 return true;
             }
         }
@@ -93,8 +97,8 @@ __device__ __forceinline__ unsigned long long key_of(int distance, std::int64_t 
     return static_cast<unsigned long long>(distance) << kRowBits | static_cast<unsigned long long>(row);
 }
 
-// Candidates within the bound of their query, in any order. The counter goes on counting behind a full list, so that
-// an overflow is seen.
+// Candidates within the bound of their query, in any order. The counter goes on counting behind a full list,
+// so that an overflow is seen.
 struct Collect {
     static constexpr bool kRare = true;
     const int* bounds;
@@ -112,7 +116,8 @@ struct Collect {
         const std::int64_t query = at.first_query + q;
         const int leader = __ffs(static_cast<int>(mask)) - 1;
         unsigned long long first = 0;
-        if (lane() == leader) first = atomicAdd(counts + query, static_cast<unsigned long long>(popcount(mask)));
+        if (lane() == leader)
+            first = atomicAdd(counts + query, static_cast<unsigned long long>(popcount(mask)));
         first = from_lane(first, leader);
         const std::int64_t at_key = static_cast<std::int64_t>(first) + popcount(mask & lanes_below());
         if (hit && at_key < capacity) keys[query * capacity + at_key] = key_of(distance, row);
@@ -124,7 +129,8 @@ __device__ __forceinline__ unsigned* counters_of_warp(const Scan& scan, std::int
     return reinterpret_cast<unsigned*>(dynamic_shared()) + warp() * scan.tile * bins;
 }
 
-// Rows within the bound at each distance, for each split: cells (queries, bins, splits + padding), see selection.cuh.
+// Rows within the bound at each distance, for each split: cells (queries, bins, splits + padding), see
+// selection.cuh.
 struct CountCells {
     static constexpr bool kRare = true;
     const int* bounds;
@@ -160,8 +166,8 @@ struct CountCells {
     }
 };
 
-// Rows within the bound, each written at its place in the order (distance, row): the cells hold the place of the
-// first row of each distance and split, and a warp meets its rows in order. Nothing is sorted.
+// Rows within the bound, each written at its place in the order (distance, row): the cells hold the place of
+// the first row of each distance and split, and a warp meets its rows in order. Nothing is sorted.
 struct WriteRanked {
     static constexpr bool kRare = true;
     const int* bounds;

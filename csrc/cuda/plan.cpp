@@ -9,17 +9,23 @@ namespace dmth_fast::cuda {
 namespace {
 
 constexpr std::int64_t kBlocksOfMultiprocessor = 8;  // of 256 threads: 2048 resident threads
-constexpr std::int64_t kCountBudget = 48 * 1024;     // shared memory of a counting block; leaves room for several
-constexpr std::int64_t kMostCapacity = 8192;         // keys that one block sorts in shared memory
+constexpr std::int64_t kCountBudget =
+    48 * 1024;                                // shared memory of a counting block; leaves room for several
+constexpr std::int64_t kMostCapacity = 8192;  // keys that one block sorts in shared memory
 constexpr std::int64_t kLeastCapacity = 1024;
 constexpr std::int64_t kRowsOfSplit = 128;  // fewer and the start of a warp costs more than its rows
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+    return (a + b - 1) / b;
+}
 
-std::int64_t aligned(std::int64_t bytes) { return ceil_div(bytes, 256) * 256; }
+std::int64_t aligned(std::int64_t bytes) {
+    return ceil_div(bytes, 256) * 256;
+}
 
 // Spreads rows over warps so that the device runs `waves` rounds of blocks, or fewer where rows run out.
-Cut spread(std::int64_t rows, std::int64_t queries, int tile, int warps, std::int64_t waves, const Machine& machine) {
+Cut spread(std::int64_t rows, std::int64_t queries, int tile, int warps, std::int64_t waves,
+           const Machine& machine) {
     const std::int64_t tiles = std::max<std::int64_t>(1, ceil_div(queries, tile));
     const std::int64_t blocks = machine.multiprocessors * kBlocksOfMultiprocessor * waves;
     std::int64_t row_blocks = std::max<std::int64_t>(1, ceil_div(blocks, tiles));
@@ -46,7 +52,8 @@ Cut counting_shape(int bytes, const Machine& machine) {
     return {tile, warps, 0, 0};
 }
 
-Cut counting_cut(std::int64_t rows, std::int64_t queries, int bytes, const Machine& machine, std::int64_t waves) {
+Cut counting_cut(std::int64_t rows, std::int64_t queries, int bytes, const Machine& machine,
+                 std::int64_t waves) {
     const Cut shape = counting_shape(bytes, machine);
     return spread(rows, queries, shape.tile, shape.warps, waves, machine);
 }
@@ -88,8 +95,10 @@ std::int64_t counter_bytes(int bytes, int warps, int tile) {
 
 Cut plan_scan(std::int64_t rows, std::int64_t queries, std::int64_t shared_of_query, const Machine& machine) {
     int tile = kTileQueries;
-    while (tile > 1 && tile * shared_of_query > std::min<std::int64_t>(kCountBudget, machine.shared_bytes)) tile /= 2;
-    if (tile * shared_of_query > machine.shared_bytes) refuse("a scan", shared_of_query, machine.shared_bytes);
+    while (tile > 1 && tile * shared_of_query > std::min<std::int64_t>(kCountBudget, machine.shared_bytes))
+        tile /= 2;
+    if (tile * shared_of_query > machine.shared_bytes)
+        refuse("a scan", shared_of_query, machine.shared_bytes);
     return spread(rows, queries, tile, kMostWarps, 4, machine);
 }
 
@@ -102,11 +111,11 @@ SearchPlan plan_search(std::int64_t rows, std::int64_t queries, int bytes, std::
     plan.bytes = bytes;
     plan.queries_per_pass = std::max<std::int64_t>(queries, 1);
 
-    // Small k. A stage that makes the rows seen `growth` times as many finds about (growth - 1) k new candidates in
-    // rows of random order, and holds k old ones: half the capacity stays free for luck.
+    // Small k. A stage that makes the rows seen `growth` times as many finds about (growth - 1) k new
+    // candidates in rows of random order, and holds k old ones: half the capacity stays free for luck.
     const std::int64_t capacity = std::clamp<std::int64_t>(
-        static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(16 * std::min(k, rows)))), kLeastCapacity,
-        kMostCapacity);
+        static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(16 * std::min(k, rows)))),
+        kLeastCapacity, kMostCapacity);
     const std::int64_t first_rows = capacity / 2;
     if (k <= kMostCapacity / 8 && capacity * 8 <= machine.shared_bytes && rows > 4 * k) {
         plan.capacity = capacity;
@@ -140,7 +149,8 @@ SearchPlan plan_search(std::int64_t rows, std::int64_t queries, int bytes, std::
     const std::int64_t tile = std::min<std::int64_t>(plan.queries_per_pass, kTileQueries);
     if (fixed + tile * of_query > budget) refuse("search", fixed + tile * of_query, budget);
     const std::int64_t fitting = (budget - fixed) / of_query;
-    if (fitting < plan.queries_per_pass) plan.queries_per_pass = std::max(tile, fitting / kTileQueries * kTileQueries);
+    if (fitting < plan.queries_per_pass)
+        plan.queries_per_pass = std::max(tile, fitting / kTileQueries * kTileQueries);
     plan.workspace_bytes = aligned(fixed + plan.queries_per_pass * of_query);
     return plan;
 }
@@ -159,7 +169,8 @@ RangePlan plan_range(std::int64_t rows, std::int64_t queries, int bytes, const M
     const std::int64_t tile = std::min<std::int64_t>(plan.queries_per_pass, kTileQueries);
     if (fixed + tile * of_query > budget) refuse("range_search", fixed + tile * of_query, budget);
     const std::int64_t fitting = (budget - fixed) / of_query;
-    if (fitting < plan.queries_per_pass) plan.queries_per_pass = std::max(tile, fitting / kTileQueries * kTileQueries);
+    if (fitting < plan.queries_per_pass)
+        plan.queries_per_pass = std::max(tile, fitting / kTileQueries * kTileQueries);
     plan.workspace_bytes = aligned(fixed + plan.queries_per_pass * of_query);
     return plan;
 }

@@ -1,8 +1,10 @@
-// How a verb is cut into launches: tiles of queries, splits of rows, stages, workspaces. Plain C++, no device needed.
+// How a verb is cut into launches: tiles of queries, splits of rows, stages, workspaces. Plain C++, no device
+// needed.
 //
-// Contract. A plan is a pure function of shapes, the device's numbers and a memory budget. Results never depend on
-// it. `workspace_bytes` is all the memory that a verb uses beside its inputs and outputs; the caller provides it,
-// aligned to 256 bytes. A budget that does not hold the smallest plan is a std::length_error that names the bytes.
+// Contract. A plan is a pure function of shapes, the device's numbers and a memory budget. Results never
+// depend on it. `workspace_bytes` is all the memory that a verb uses beside its inputs and outputs; the
+// caller provides it, aligned to 256 bytes. A budget that does not hold the smallest plan is a
+// std::length_error that names the bytes.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +15,7 @@ namespace dmth_fast::cuda {
 inline constexpr int kTileQueries = 8;    // queries that a block of the scan holds
 inline constexpr int kMostThreads = 256;  // threads of its blocks, at most
 inline constexpr int kMostWarps = kMostThreads / 32;
-inline constexpr int kTensorTile = 64;        // queries that a warp of the tensor core scan holds
+inline constexpr int kTensorTile = 64;              // queries that a warp of the tensor core scan holds
 inline constexpr std::int64_t kMostSplits = 65535;  // blocks along y
 
 struct Machine {
@@ -28,8 +30,8 @@ enum class Method { kAuto, kPopcount, kTensor, kSliced };
 
 // How a set of rows is spread over warps.
 struct Cut {
-    int tile;            // queries a block
-    int warps;           // warps a block, each with its own split
+    int tile;   // queries a block
+    int warps;  // warps a block, each with its own split
     std::int64_t splits;
     std::int64_t rows_per_split;  // a multiple of 32
 };
@@ -42,10 +44,10 @@ struct Stage {
     Cut cut;
 };
 
-// Search. With `stages` (small k) candidates are collected in passes over growing ranges of rows; the k-th distance
-// after each is a strict bound for the next, since rows come in order. A query whose candidates outgrow `capacity`
-// is done again by counting. Without stages (large k) all queries are counted, below a bound from the first
-// `bound_rows` rows.
+// Search. With `stages` (small k) candidates are collected in passes over growing ranges of rows; the k-th
+// distance after each is a strict bound for the next, since rows come in order. A query whose candidates
+// outgrow `capacity` is done again by counting. Without stages (large k) all queries are counted, below a
+// bound from the first `bound_rows` rows.
 struct SearchPlan {
     std::int64_t rows;
     std::int64_t queries;
@@ -75,8 +77,8 @@ struct RangePlan {
     std::int64_t cells_of_query() const { return bins() * cut.splits + 1; }
 };
 
-// All rows against all queries in one pass without memory between blocks (distances, histograms); `shared_of_query`
-// is the shared memory that a block needs for each query of its tile.
+// All rows against all queries in one pass without memory between blocks (distances, histograms);
+// `shared_of_query` is the shared memory that a block needs for each query of its tile.
 Cut plan_scan(std::int64_t rows, std::int64_t queries, std::int64_t shared_of_query, const Machine& machine);
 
 SearchPlan plan_search(std::int64_t rows, std::int64_t queries, int bytes, std::int64_t k, Method method,

@@ -1,8 +1,8 @@
 // Packed rows as 32-bit words in registers, and the distance of two of them.
 //
-// Contract. A row of `bytes` bytes becomes W words, zero behind its end. `unit` is the widest access (1, 4, 8 or 16
-// bytes) that the address and the pitch of all rows allow: rows of 6 bytes are put together from bytes, rows of 8
-// come in one access. Nothing outside the array is read.
+// Contract. A row of `bytes` bytes becomes W words, zero behind its end. `unit` is the widest access (1, 4, 8
+// or 16 bytes) that the address and the pitch of all rows allow: rows of 6 bytes are put together from bytes,
+// rows of 8 come in one access. Nothing outside the array is read.
 #pragma once
 
 #include "device.h"
@@ -16,8 +16,8 @@ struct Rows {
     int unit;
 };
 
-// Words of a row, and the number of words that the register kernels hold for it: 1, 2, 3, 4, 8, or 0 for the kernel
-// that walks over longer rows.
+// Words of a row, and the number of words that the register kernels hold for it: 1, 2, 3, 4, 8, or 0 for the
+// kernel that walks over longer rows.
 inline constexpr int kMaxWords = 128;
 inline int word_class(int bytes) {
     const int words = (bytes + 3) / 4;
@@ -73,7 +73,8 @@ __device__ __forceinline__ int distance(const std::uint32_t (&row)[W], const std
     return sum;
 }
 
-// Whether a row takes part: `filter` holds one bit a row, bit i % 8 of byte i / 8; null lets every row through.
+// Whether a row takes part: `filter` holds one bit a row, bit i % 8 of byte i / 8; null lets every row
+// through.
 __device__ __forceinline__ bool allowed(const std::uint8_t* filter, std::int64_t row) {
     return filter == nullptr || (filter[row >> 3] >> (row & 7) & 1) != 0;
 }

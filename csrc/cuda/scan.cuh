@@ -1,18 +1,19 @@
 // The scan: every row of a range against every query, with an action for each pair.
 //
 // A block holds a tile of up to 8 queries; each of its warps walks through its own range of rows (a split) in
-// ascending order, one row a lane. The rows of a lane and the words of all queries are registers, so a row is read
-// once for 8 queries. Blocks of neighbouring query tiles start together and pass over the same rows, which then come
-// from L2. One query alone still fills the device: its splits are spread over all multiprocessors.
+// ascending order, one row a lane. The rows of a lane and the words of all queries are registers, so a row is
+// read once for 8 queries. Blocks of neighbouring query tiles start together and pass over the same rows,
+// which then come from L2. One query alone still fills the device: its splits are spread over all
+// multiprocessors.
 //
 // Actions for rare pairs (`kRare`) give a bound for each query. The loop then keeps one number, the least
-// distance - bound over all rows and queries of a lane, and only where it is not positive anywhere in the warp the
-// pairs are looked at one by one: two integer operations a pair beside XOR and popcount.
+// distance - bound over all rows and queries of a lane, and only where it is not positive anywhere in the
+// warp the pairs are looked at one by one: two integer operations a pair beside XOR and popcount.
 //
 // Roofline. 16 popcounts a clock and multiprocessor (compute capability 7 to 9) against 64 logic or integer
-// operations: at W words a pair costs W / 16 clocks of popcount and (2 W + 2) / 64 of the rest, so popcount binds:
-// 132 multiprocessors at 1.98 GHz give at most 4.2e12 / W pairs a second. One query needs 4 W bytes a row and is
-// bound by memory: 6e11 rows a second of 64 bits at 4.8 TB/s, at 29 % of the popcounts.
+// operations: at W words a pair costs W / 16 clocks of popcount and (2 W + 2) / 64 of the rest, so popcount
+// binds: 132 multiprocessors at 1.98 GHz give at most 4.2e12 / W pairs a second. One query needs 4 W bytes a
+// row and is bound by memory: 6e11 rows a second of 64 bits at 4.8 TB/s, at 29 % of the popcounts.
 #pragma once
 
 #include "plan.h"
@@ -63,11 +64,11 @@ __device__ __forceinline__ RowRange range_of(const Scan& scan, std::int64_t spli
     return {first, end};
 }
 
-// Loads the queries of a block and the bounds of its action into shared memory. Returns one bit for each query that
-// wants anything, the same in the whole block.
+// Loads the queries of a block and the bounds of its action into shared memory. Returns one bit for each
+// query that wants anything, the same in the whole block.
 template <class Action>
-__device__ __forceinline__ unsigned stage_queries(const Scan& scan, const Place& at, const Action& action, int words,
-                                              std::uint32_t* query_words, int* bounds) {
+__device__ __forceinline__ unsigned stage_queries(const Scan& scan, const Place& at, const Action& action,
+                                                  int words, std::uint32_t* query_words, int* bounds) {
     for (int i = static_cast<int>(threadIdx.x); i < kTileQueries * words; i += static_cast<int>(blockDim.x)) {
         const int q = i / words;
         const std::uint8_t* row = scan.queries.data + (at.first_query + q) * scan.queries.bytes;
@@ -88,7 +89,9 @@ __device__ __forceinline__ unsigned stage_queries(const Scan& scan, const Place&
 
 // Rows that a lane holds at once, for loads in flight.
 template <int W>
-inline constexpr int kRowsOfLane = W <= 2 ? 4 : W <= 4 ? 2 : 1;
+inline constexpr int kRowsOfLane = W <= 2   ? 4
+                                   : W <= 4 ? 2
+                                            : 1;
 
 template <int W, class Action>
 __global__ void __launch_bounds__(kMostThreads) scan_kernel(const Scan scan, Action action) {
@@ -128,7 +131,8 @@ __global__ void __launch_bounds__(kMostThreads) scan_kernel(const Scan scan, Act
             for (int q = 0; q < kTileQueries; ++q) {
                 if (full || (wanted >> q & 1) != 0) {
 #pragma unroll
-                    for (int r = 0; r < R; ++r) nearest = min(nearest, distance<W>(row[r], query[q]) - bound[q]);
+                    for (int r = 0; r < R; ++r)
+                        nearest = min(nearest, distance<W>(row[r], query[q]) - bound[q]);
                 }
             }
             if (!any(nearest <= 0)) continue;
@@ -161,7 +165,8 @@ __global__ void __launch_bounds__(kMostThreads) scan_kernel(const Scan scan, Act
     action.end(scan, at);
 }
 
-// Rows of more than 8 words: the queries stay in shared memory, a row passes through registers 4 words at a time.
+// Rows of more than 8 words: the queries stay in shared memory, a row passes through registers 4 words at a
+// time.
 template <class Action>
 __global__ void __launch_bounds__(kMostThreads) scan_wide_kernel(const Scan scan, Action action) {
     __align__(16) __shared__ std::uint32_t query_words[kTileQueries * kMaxWords];
@@ -179,7 +184,8 @@ __global__ void __launch_bounds__(kMostThreads) scan_wide_kernel(const Scan scan
 
     for (std::int64_t base = range.first; base < range.end; base += 32) {
         const std::int64_t index = base + lane();
-        const std::uint8_t* row = scan.codes.data + (index < range.end ? index : range.end - 1) * scan.codes.bytes;
+        const std::uint8_t* row =
+            scan.codes.data + (index < range.end ? index : range.end - 1) * scan.codes.bytes;
         int sums[kTileQueries] = {};
         for (int first = 0; first < words; first += 4) {
             std::uint32_t part[4];
@@ -230,12 +236,18 @@ void run_scan(const char* name, const Scan& scan, int warps_of_block, std::size_
     const dim3 grid(tiles, row_blocks);
     const auto threads = static_cast<unsigned>(32 * warps_of_block);
     switch (word_class(scan.codes.bytes)) {
-        case 1: return launch(name, scan_kernel<1, Action>, grid, threads, shared, stream, scan, action);
-        case 2: return launch(name, scan_kernel<2, Action>, grid, threads, shared, stream, scan, action);
-        case 3: return launch(name, scan_kernel<3, Action>, grid, threads, shared, stream, scan, action);
-        case 4: return launch(name, scan_kernel<4, Action>, grid, threads, shared, stream, scan, action);
-        case 8: return launch(name, scan_kernel<8, Action>, grid, threads, shared, stream, scan, action);
-        default: return launch(name, scan_wide_kernel<Action>, grid, threads, shared, stream, scan, action);
+        case 1:
+            return launch(name, scan_kernel<1, Action>, grid, threads, shared, stream, scan, action);
+        case 2:
+            return launch(name, scan_kernel<2, Action>, grid, threads, shared, stream, scan, action);
+        case 3:
+            return launch(name, scan_kernel<3, Action>, grid, threads, shared, stream, scan, action);
+        case 4:
+            return launch(name, scan_kernel<4, Action>, grid, threads, shared, stream, scan, action);
+        case 8:
+            return launch(name, scan_kernel<8, Action>, grid, threads, shared, stream, scan, action);
+        default:
+            return launch(name, scan_wide_kernel<Action>, grid, threads, shared, stream, scan, action);
     }
 }
 

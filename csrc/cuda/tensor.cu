@@ -1,0 +1,122 @@
+#include "tensor.cuh"
+
+namespace dmth_fast::cuda {
+namespace {
+
+constexpr int kColumns = 8;                        // queries of one product
+constexpr int kProducts = kTensorTile / kColumns;  // products that cover a tile
+constexpr std::int64_t kRowsOfProduct = 16;
+constexpr int kNothing = -1;  // a bound that no distance meets
+
+// sums += popcount(a & b) of 16 rows and 8 columns of 256 bits. With g = lane / 4 and t = lane % 4 a lane
+// brings words t and t + 4 of rows g and g + 8 and of column g, and holds the sums of those rows at columns 2
+// t and 2 t + 1.
+__device__ __forceinline__ void multiply_bits(int (&sums)[4], std::uint32_t row, std::uint32_t row8,
+                                              std::uint32_t column) {
+#ifdef DMTH_FAST_EMULATE
+    emulator::Fiber& self = emulator::self();
+    const std::uint32_t words[6] = {row, row8, ~row, ~row8, column, ~column};
+    for (int i = 0; i < 6; ++i) self.matrix[i] = words[i];
+    for (int i = 0; i < 4; ++i) self.sums[i] = sums[i];
+    emulator::pause(emulator::Wait::kMatrix);
+    for (int i = 0; i < 4; ++i) sums[i] = self.sums[i];
+#elif !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+    asm("mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, "
+        "%9}, "
+        "{%0, %1, %2, %3};"
+        : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+        : "r"(row), "r"(row8), "r"(~row), "r"(~row8), "r"(column), "r"(~column));
+#endif
+}
+
+// C: links of the chain, 128 bits of code each.
+template <int C>
+__global__ void __launch_bounds__(kMostThreads) tensor_collect_kernel(const Scan scan, const Collect action) {
+    const std::int64_t first_query = static_cast<std::int64_t>(blockIdx.x) * scan.tile;
+    const detail::RowRange range =
+        detail::range_of(scan, static_cast<std::int64_t>(blockIdx.y) * warps() + warp());
+    const int group = lane() / 4, part = lane() % 4;
+
+    // This lane's words of query 8 n + group, and the start of the sums of queries 8 n + 2 part and the next.
+    std::uint32_t column[kProducts][C];
+    int start[kProducts][2];
+    bool wanted = false;
+#pragma unroll
+    for (int n = 0; n < kProducts; ++n) {
+        const std::int64_t query = first_query + kColumns * n + group;
+        const std::uint8_t* words = scan.queries.data + query * scan.queries.bytes;
+#pragma unroll
+        for (int c = 0; c < C; ++c) {
+            column[n][c] = query < scan.queries.count ? load_word(scan.queries, words, 4 * c + part) : 0;
+        }
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            const std::int64_t owner = first_query + kColumns * n + 2 * part + i;
+            const int bound = owner < scan.queries.count ? action.bound(owner) : kNothing;
+            start[n][i] = bound < 0 ? kNothing - 128 * C : bound - 128 * C;
+            wanted |= bound >= 0;
+        }
+    }
+    if (!any(wanted)) return;
+
+    for (std::int64_t base = range.first; base < range.end; base += kRowsOfProduct) {
+        const std::int64_t low = base + group, high = low + 8;
+        std::uint32_t row[C], row8[C];
+#pragma unroll
+        for (int c = 0; c < C; ++c) {
+            const std::uint8_t* words = scan.codes.data + low * scan.codes.bytes;
+            row[c] = low < range.end ? load_word(scan.codes, words, 4 * c + part) : 0;
+            words += 8 * static_cast<std::int64_t>(scan.codes.bytes);
+            row8[c] = high < range.end ? load_word(scan.codes, words, 4 * c + part) : 0;
+        }
+        int none = -1;  // stays negative as long as no sum is a hit
+#pragma unroll
+        for (int n = 0; n < kProducts; ++n) {
+            int sums[4] = {start[n][0], start[n][1], start[n][0], start[n][1]};
+#pragma unroll
+            for (int c = 0; c < C; ++c) multiply_bits(sums, row[c], row8[c], column[n][c]);
+            none &= sums[0] & sums[1] & sums[2] & sums[3];
+        }
+        if (!any(none >= 0)) continue;
+        // Rare: the products once more, each sum by itself.
+#pragma unroll
+        for (int n = 0; n < kProducts; ++n) {
+            int sums[4] = {start[n][0], start[n][1], start[n][0], start[n][1]};
+#pragma unroll
+            for (int c = 0; c < C; ++c) multiply_bits(sums, row[c], row8[c], column[n][c]);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const std::int64_t index = i < 2 ? low : high;
+                if (sums[i] < 0 || index >= range.end || !allowed(scan.filter, index)) continue;
+                const std::int64_t query = first_query + kColumns * n + 2 * part + (i & 1);
+                const int distance = start[n][i & 1] + 128 * C - sums[i];
+                const unsigned long long place = atomicAdd(action.counts + query, 1ull);
+                if (place < static_cast<unsigned long long>(action.capacity)) {
+                    action.keys[query * action.capacity + static_cast<std::int64_t>(place)] =
+                        key_of(distance, index);
+                }
+            }
+        }
+    }
+}
+
+}  // namespace
+
+void run_tensor_collect(const Scan& scan, int warps_of_block, cudaStream_t stream, const Collect& action) {
+    const auto tiles = static_cast<unsigned>((scan.queries.count + scan.tile - 1) / scan.tile);
+    const auto row_blocks = static_cast<unsigned>((scan.splits + warps_of_block - 1) / warps_of_block);
+    const dim3 grid(tiles, row_blocks);
+    const auto threads = static_cast<unsigned>(32 * warps_of_block);
+    const char* name = "search: collect by tensor cores";
+    if (scan.codes.bytes <= 16) {
+        launch(name, tensor_collect_kernel<1>, grid, threads, 0, stream, scan, action);
+    } else if (scan.codes.bytes <= 32) {
+        launch(name, tensor_collect_kernel<2>, grid, threads, 0, stream, scan, action);
+    } else if (scan.codes.bytes <= 64) {
+        launch(name, tensor_collect_kernel<4>, grid, threads, 0, stream, scan, action);
+    } else {
+        throw std::invalid_argument("tensor cores take codes of at most 512 bits");
+    }
+}
+
+}  // namespace dmth_fast::cuda
