@@ -279,3 +279,22 @@ def test_bad_arrays_are_named(place, bad, error, message):
 def test_bad_settings_are_named(named, error, message):
     with pytest.raises(error, match=message):
         df.evaluate(CODES, LABELS, CODES, LABELS, **named)
+
+
+@given(samples(max_items=30), st.sampled_from(metrics.TIES), st.booleans())
+def test_a_matrix_of_relevance_is_as_good_as_labels(sample: Sample, ties, exclude):
+    choice = {"ties": ties, "top_k": 9, "bits": sample.bits, "precision_at": [4]}
+    if exclude:
+        choice["exclude"] = np.arange(len(sample.queries)) % len(sample.codes)
+    expected = df.evaluate(*arguments(sample), **choice)
+    found = df.evaluate(sample.queries, naive_relevance(sample), sample.codes, None, **choice)
+    for name, values in expected.per_query.items():
+        np.testing.assert_allclose(found.per_query[name], values, err_msg=name)
+    np.testing.assert_array_equal(found.distances.relevant, expected.distances.relevant)
+
+
+def test_a_matrix_must_be_bool_and_whole():
+    with pytest.raises(TypeError, match="query_labels must be bool without database_labels"):
+        df.evaluate(CODES, LABELS, CODES, None)
+    with pytest.raises(ValueError, match=r"query_labels must have shape \(3, 3\)"):
+        df.evaluate(CODES, np.ones((3, 2), bool), CODES, None)

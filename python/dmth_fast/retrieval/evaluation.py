@@ -24,7 +24,7 @@ def evaluate(
     query_codes: AnyArray,
     query_labels: AnyArray,
     database_codes: AnyArray,
-    database_labels: AnyArray,
+    database_labels: AnyArray | None,
     *,
     top_k: int | None = None,
     bits: int | None = None,
@@ -45,9 +45,10 @@ def evaluate(
 
     Args:
         query_codes: (q, bytes) uint8, q >= 1.
-        query_labels: (q,) integer class ids >= 0, or (q, C) multi-hot, bool or 0/1 integers.
+        query_labels: (q,) integer class ids >= 0, or (q, C) multi-hot, bool or 0/1 integers; or, where
+            database_labels is None, a (q, n) bool matrix of what is relevant (a slower path).
         database_codes: (n, bytes) uint8, n >= 1.
-        database_labels: (n,) or (n, C), the same kind.
+        database_labels: (n,) or (n, C), the same kind; or None.
         top_k: cut-off of the average precision; None ranks the whole database.
         bits: the true number of bits; if given, width and zero padding are checked.
         ties: order of equal distances: "expected" over all orders, "stable" (by database row; a counting
@@ -101,7 +102,7 @@ def average_precision(
     query_codes: AnyArray,
     query_labels: AnyArray,
     database_codes: AnyArray,
-    database_labels: AnyArray,
+    database_labels: AnyArray | None,
     *,
     top_k: int | None = None,
     ties: str = "expected",
@@ -157,18 +158,14 @@ def checked_comparison(
     query_codes: AnyArray,
     query_labels: AnyArray,
     database_codes: AnyArray,
-    database_labels: AnyArray,
+    database_labels: AnyArray | None,
     bits: int | None,
     exclude: Array | str | None,
     threads: int | None,
 ) -> Comparison:
     """The arrays of an evaluation, checked once; arguments and errors as in :func:`evaluate`."""
-    are_tensors(
-        query_codes=query_codes,
-        query_labels=query_labels,
-        database_codes=database_codes,
-        database_labels=database_labels,
-    )
+    arrays = {"query_codes": query_codes, "query_labels": query_labels, "database_codes": database_codes}
+    are_tensors(**arrays, **({} if database_labels is None else {"database_labels": database_labels}))
     codes, queries, width = checked_pair(
         as_numpy(database_codes, "database_codes"),
         as_numpy(query_codes, "query_codes"),

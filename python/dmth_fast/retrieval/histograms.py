@@ -40,14 +40,7 @@ class Comparison:
 
     def histograms(self) -> TiedRankings:
         """Counts of all and of relevant items at each distance, in one pass without sorting."""
-        every, relevant = native.histograms(
-            self.database_codes,
-            self.query_codes,
-            self.labels.database,
-            self.labels.query,
-            self.bits,
-            threads=self.threads,
-        )
+        every, relevant = self._counts()
         if self.excluded is not None:
             rows = np.flatnonzero(self.excluded >= 0)
             own = self.excluded[rows]
@@ -57,15 +50,44 @@ class Comparison:
             relevant[rows, distance] -= self._own_relevance(rows, own)
         return TiedRankings(every=every, relevant=relevant)
 
-    def strict_rankings(self, rows: slice) -> StrictRankings:
-        """Ranks of the relevant items of the queries in ``rows``, ties broken by database row."""
-        offsets, ranks = native.relevant_ranks(
+    def _counts(self) -> tuple[Array, Array]:
+        if self.labels.matrix is not None:
+            parts = [self._matrix_counts(rows) for rows in self.blocks()]
+            every, relevant = (np.concatenate(side) for side in zip(*parts, strict=True))
+            return every, relevant
+        return native.histograms(
             self.database_codes,
-            self.query_codes[rows],
+            self.query_codes,
             self.labels.database,
-            self.labels.query[rows],
+            self.labels.query,
+            self.bits,
             threads=self.threads,
         )
+
+    def _matrix_counts(self, rows: slice) -> tuple[Array, Array]:
+        """Histograms of the queries in ``rows`` by a matrix of relevance, from all their distances."""
+        assert self.labels.matrix is not None
+        matrix, width = self.labels.matrix[rows], self.bits + 1
+        keys = self.distances(rows) + np.arange(len(matrix))[:, None] * width
+        size = len(matrix) * width
+        every = np.bincount(keys.ravel(), minlength=size).reshape(-1, width)
+        return every, np.bincount(keys[matrix], minlength=size).reshape(-1, width)
+
+    def strict_rankings(self, rows: slice) -> StrictRankings:
+        """Ranks of the relevant items of the queries in ``rows``, ties broken by database row."""
+        if self.labels.matrix is not None:
+            order = np.argsort(self.distances(rows), axis=1, kind="stable")
+            owner, place = np.nonzero(np.take_along_axis(self.labels.matrix[rows], order, axis=1))
+            offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(order)))])
+            ranks = place + 1
+        else:
+            offsets, ranks = native.relevant_ranks(
+                self.database_codes,
+                self.query_codes[rows],
+                self.labels.database,
+                self.labels.query[rows],
+                threads=self.threads,
+            )
         items = np.full(len(offsets) - 1, len(self.database_codes), dtype=np.int64)
         if self.excluded is not None:
             own = self._own_ranks(rows)
@@ -82,6 +104,8 @@ class Comparison:
 
     def _own_relevance(self, rows: Array, own: Array) -> Array:
         """Whether each query counts its excluded row as relevant."""
+        if self.labels.matrix is not None:
+            return self.labels.matrix[rows, own]
         if not self.labels.is_multi_hot:
             return np.equal(self.labels.query[rows], self.labels.database[own])
         shared: Array = np.bitwise_and(self.labels.query[rows], self.labels.database[own])

@@ -16,12 +16,14 @@ class Labels:
         database: the same for the database.
         query_rows: (q, C) uint8 multi-hot rows; None for class ids.
         database_rows: (n, C) uint8 multi-hot rows; None for class ids.
+        matrix: (q, n) bool, what is relevant to what, where the caller says so instead of labels.
     """
 
     query: Array
     database: Array
     query_rows: Array | None = None
     database_rows: Array | None = None
+    matrix: Array | None = None
 
     @property
     def is_multi_hot(self) -> bool:
@@ -37,6 +39,8 @@ class Labels:
 
     def shared(self, rows: slice) -> Array:
         """(q', n) float32 number of labels that each query in ``rows`` has in common with each item."""
+        if self.matrix is not None:
+            return self.matrix[rows].astype(np.float32)
         if self.query_rows is None or self.database_rows is None:
             return np.equal(self.query[rows, None], self.database[None, :]).astype(np.float32)
         # Exact: float32 holds every count of labels up to 2**24.
@@ -50,12 +54,15 @@ class Labels:
         return self.query_rows.sum(axis=1, dtype=np.int64), self.database_rows.sum(axis=1, dtype=np.int64)
 
 
-def checked_labels(query_labels: AnyArray, database_labels: AnyArray, queries: int, items: int) -> Labels:
+def checked_labels(
+    query_labels: AnyArray, database_labels: AnyArray | None, queries: int, items: int
+) -> Labels:
     """Check both sides' labels against the numbers of queries and of database items.
 
     Args:
-        query_labels: (q,) integer class ids >= 0, or (q, C) multi-hot rows, bool or 0/1 integers.
-        database_labels: (n,) or (n, C), the same kind.
+        query_labels: (q,) integer class ids >= 0, or (q, C) multi-hot rows, bool or 0/1 integers; (q, n)
+            bool relevance without ``database_labels``.
+        database_labels: (n,) or (n, C), the same kind; or None.
         queries: q.
         items: n.
 
@@ -64,6 +71,16 @@ def checked_labels(query_labels: AnyArray, database_labels: AnyArray, queries: i
         ValueError: another length, negative class ids, multi-hot entries that are neither 0 nor 1, or
             two sides of different kinds.
     """
+    if database_labels is None:
+        matrix = as_numpy(query_labels, "query_labels")
+        if matrix.dtype != np.bool_:
+            raise TypeError(f"query_labels must be bool without database_labels, got {describe(matrix)}")
+        if matrix.shape != (queries, items):
+            raise ValueError(
+                f"query_labels must have shape ({queries}, {items}) without database_labels, "
+                f"got {describe(matrix)}"
+            )
+        return Labels(query=np.arange(queries), database=np.arange(items), matrix=matrix)
     query = checked_label_rows(query_labels, "query_labels", queries, "query ")
     database = checked_label_rows(database_labels, "database_labels", items, "database ")
     if query.shape[1:] != database.shape[1:]:

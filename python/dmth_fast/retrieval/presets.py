@@ -79,7 +79,7 @@ def evaluate_as(
     query_codes: AnyArray,
     query_labels: AnyArray,
     database_codes: AnyArray,
-    database_labels: AnyArray,
+    database_labels: AnyArray | None,
     *,
     top_k: int | None = None,
     bits: int | None = None,
@@ -92,9 +92,9 @@ def evaluate_as(
     Args:
         preset: one of :data:`PRESETS`; ties, divisor and empty queries follow from it.
         query_codes: (q, bytes) uint8.
-        query_labels: (q,) class ids or (q, C) multi-hot.
+        query_labels: (q,) class ids or (q, C) multi-hot; or (q, n) bool relevance.
         database_codes: (n, bytes) uint8, in the order that the repository would see.
-        database_labels: (n,) or (n, C).
+        database_labels: (n,) or (n, C); or None.
         top_k: its cut ("R" or "topK"); None ranks all, as the repository would.
         bits: as in :func:`dmth_fast.evaluate`.
         precision_at: as in :func:`dmth_fast.evaluate`.

@@ -1,6 +1,7 @@
 """The result of an evaluation: per-query values, their means, curves, and how they were obtained."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -24,6 +25,18 @@ class PRCurve(NamedTuple):
     precision: Array
 
 
+class DistanceHistograms(NamedTuple):
+    """Items at each Hamming distance, summed over the counted queries.
+
+    Attributes:
+        relevant: (bits + 1,) int64.
+        other: (bits + 1,) int64, items that are not relevant.
+    """
+
+    relevant: Array
+    other: Array
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """What :func:`dmth_fast.evaluate` found.
@@ -40,6 +53,7 @@ class Report:
             0.0, 0.1, ..., 1.0.
         empty_balls: (bits + 1,) number of counted queries whose ball of each radius is empty; None for
             real-valued features.
+        distances: items at each distance; None for real-valued features.
         num_queries: q.
         num_items: n.
         num_empty: queries with nothing relevant.
@@ -53,6 +67,7 @@ class Report:
     pr_curve: PRCurve
     interpolated: Array
     empty_balls: Array | None
+    distances: DistanceHistograms | None
     num_queries: int
     num_items: int
     num_empty: int
@@ -153,6 +168,9 @@ class Report:
             },
             "interpolated_precision": self.interpolated.tolist(),
             "empty_balls": None if self.empty_balls is None else self.empty_balls.tolist(),
+            "distances": None
+            if self.distances is None
+            else {"relevant": self.distances.relevant.tolist(), "other": self.distances.other.tolist()},
             "num_queries": self.num_queries,
             "num_items": self.num_items,
             "num_empty": self.num_empty,
@@ -171,6 +189,24 @@ class Report:
     def to_json(self, *, per_query: bool = False) -> str:
         """:meth:`to_dict` as indented JSON text."""
         return json.dumps(self.to_dict(per_query=per_query), indent=2, allow_nan=False)
+
+    def to_markdown(self, name: str = "codes") -> str:
+        """A Markdown table of one row; several methods: :func:`dmth_fast.retrieval.tables.to_markdown`."""
+        from dmth_fast.retrieval import tables
+
+        return tables.to_markdown({name: self})
+
+    def to_latex(self, name: str = "codes") -> str:
+        """A LaTeX table of one row; several methods: :func:`dmth_fast.retrieval.tables.to_latex`."""
+        from dmth_fast.retrieval import tables
+
+        return tables.to_latex({name: self})
+
+    def plot(self, path: str | os.PathLike[str], *, name: str = "codes", title: str = "") -> None:
+        """Draw the curves to a file; several methods: :func:`dmth_fast.retrieval.tables.plot`."""
+        from dmth_fast.retrieval import tables
+
+        tables.plot({name: self}, path, title=title)
 
     def rows(self) -> list[tuple[str, float]]:
         """Name and value of each mean, in the order of the text table."""

@@ -9,7 +9,7 @@ from dmth_fast.retrieval import metrics
 from dmth_fast.retrieval.arguments import Array, choice, integer, optional_integer
 from dmth_fast.retrieval.graded import GAINS, GRADES
 from dmth_fast.retrieval.rankings import Rankings, TiedRankings
-from dmth_fast.retrieval.report import RECALL_LEVELS, PRCurve, Report
+from dmth_fast.retrieval.report import RECALL_LEVELS, DistanceHistograms, PRCurve, Report
 
 BOUNDS = ("average_precision_pessimistic", "average_precision_optimistic")
 
@@ -111,11 +111,13 @@ def summarised(
     chosen = chosen & ~empty if settings["empty"] == "skip" else chosen
     if not chosen.any():
         raise ValueError("at least one query must have a relevant item under empty='skip', none has")
-    empty_balls = None
+    empty_balls, distances = None, None
     if tied is not None:
         precision, recall = metrics.precision_within(tied)[chosen], metrics.recall_within(tied)[chosen]
         interpolated = interpolated_precision(precision, recall).mean(axis=0)
         empty_balls = np.isnan(precision).sum(axis=0)
+        relevant = tied.relevant[chosen].sum(axis=0)
+        distances = DistanceHistograms(relevant, tied.every[chosen].sum(axis=0) - relevant)
         filled = np.maximum(len(precision) - empty_balls, 1)
         balls = filled if settings["empty_ball"] == "skip" else len(precision)
         curve = PRCurve(recall.mean(axis=0), np.nansum(precision, axis=0) / balls)
@@ -131,6 +133,7 @@ def summarised(
         pr_curve=curve,
         interpolated=interpolated,
         empty_balls=empty_balls,
+        distances=distances,
         num_queries=len(chosen),
         num_items=num_items,
         num_empty=int(empty.sum()),
