@@ -59,16 +59,24 @@ def measure(
 
 
 def paired_interval(first: Floats, second: Floats, *, seed: int, draws: int = 2000) -> dict[str, float]:
-    """Mean of ``first - second`` with its 95 % bootstrap interval over queries.
+    """Mean of ``first - second`` with its 95 % bootstrap interval.
+
+    Args:
+        first: (q,) values of the same queries, resampled; or (seeds, q), seeds resampled too.
+        second: the same shape.
+        seed: of the bootstrap.
+        draws: of the bootstrap.
 
     Example:
         >>> paired_interval(np.ones(10), np.zeros(10), seed=0)
         {'difference': 1.0, 'low': 1.0, 'high': 1.0}
     """
-    difference = first - second
+    difference = np.atleast_2d(first - second)
     rng = np.random.default_rng(seed)
+    seeds, queries = difference.shape
     means = [
-        float(difference[rng.integers(0, len(difference), len(difference))].mean()) for _ in range(draws)
+        float(difference[rng.integers(0, seeds, seeds)].mean(0)[rng.integers(0, queries, queries)].mean())
+        for _ in range(draws)
     ]
     low, high = np.percentile(means, [2.5, 97.5])
     return {"difference": float(difference.mean()), "low": float(low), "high": float(high)}

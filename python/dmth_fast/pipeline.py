@@ -74,12 +74,17 @@ def train(
         FileNotFoundError: missing images or weights.
     """
     out = Path(out_dir)
-    _claim(out, config, resume)
+    _refuse_other_run(out, config, resume)
     if config.threads:
         torch.set_num_threads(config.threads)
     watch, root = Stopwatch(), _root(config)
     with watch.stage("images"):
         split = open_split(config.protocol, config.data, root, config.seed)
+    for weights in (config.weights, *(card.weights for card in config.teachers)):
+        if weights is not None and not (root / weights).is_file():
+            raise FileNotFoundError(f"weights {root / weights} do not exist")
+    # Only now: a mistyped path must not leave a folder behind that the corrected command would refuse.
+    write_text(out / "config.toml", dump_config(config))
     with watch.stage("teachers"):
         teachers = [
             _teacher(config, k, split.train, root, out, resume, progress) for k in range(len(config.teachers))
@@ -226,14 +231,13 @@ def _comparisons(rows: list[Row], precisions: dict[str, Floats], seed: int) -> l
     return results
 
 
-def _claim(out: Path, config: TrainConfig, resume: bool) -> None:
+def _refuse_other_run(out: Path, config: TrainConfig, resume: bool) -> None:
     text, path = dump_config(config), out / "config.toml"
     if path.exists():
         if not resume:
             raise ValueError(f"folder {out} already holds a run: choose another, or resume it")
         if path.read_text(encoding="utf-8") != text:
             raise ValueError(f"folder {out} holds a run of another config (see {path}): it cannot be resumed")
-    write_text(path, text)
 
 
 def _root(config: TrainConfig) -> Path:
@@ -261,6 +265,8 @@ def _teacher(
             name=card.name,
             input_size=card.input_size,
             precision=card.precision,
+            seen=card.seen,
+            licence=card.licence,
         )
     student = config.student
     # Teachers of one architecture differ by their seed.

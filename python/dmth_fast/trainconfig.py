@@ -19,7 +19,7 @@ from dmth_fast.learning.config import (
     to_mapping,
     within,
 )
-from dmth_fast.learning.protocols import PROTOCOLS, DataConfig
+from dmth_fast.learning.protocols import DataConfig, refuse_seen
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,6 +38,8 @@ class TeacherConfig:
         input_size: side in pixels to which images are resized; None: what the backbone wants.
         precision: ``fp32`` or ``bf16`` where it is run frozen.
         epochs: of its own training, at the student's other settings; only without weights.
+        seen: what the weights were trained on, such as ``imagenet`` or ``cifar10-train``; protocols check it.
+        licence: of the weights.
     """
 
     backbone: str
@@ -46,6 +48,8 @@ class TeacherConfig:
     input_size: int | None = None
     precision: str = "fp32"
     epochs: int = 0
+    seen: tuple[str, ...] = ()
+    licence: str = ""
 
     def __post_init__(self) -> None:
         one_of("precision", self.precision, PRECISIONS)
@@ -61,7 +65,7 @@ class TrainConfig:
     """A run from images to a measured table.
 
     Attributes:
-        protocol: a key of ``learning.protocols.PROTOCOLS``.
+        protocol: ``folder``, ``digits``, or a name that :func:`dmth_fast.protocols.make_split` knows.
         backbone: the student's.
         weights: safetensors file that the student starts from.
         bits: width of all codes.
@@ -89,12 +93,14 @@ class TrainConfig:
     student: HasherConfig = field(default_factory=HasherConfig)
 
     def __post_init__(self) -> None:
-        one_of("protocol", self.protocol, PROTOCOLS)
         within("bits", self.bits, 1, 4096)
         at_least("seed", self.seed, 0)
         at_least("threads", self.threads, 0)
         if not self.teachers:
             raise ValueError("teachers must hold at least one [[teachers]] table, got none")
+        for teacher in self.teachers:
+            if teacher.weights is not None:
+                refuse_seen(self.protocol, teacher.name or teacher.backbone, teacher.seen)
         for name in ("fusion", "student"):
             section = getattr(self, name)
             if section.training.seed not in (0, self.seed):
@@ -120,6 +126,14 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
         ValueError: no TOML, an unknown key (the known ones are named), or a value out of range.
         TypeError: a value of another type.
     """
+    values = read_values(path, overrides)
+    if "teachers" not in values:
+        raise ValueError(f"config {path} names no teacher: add a [[teachers]] table")
+    return from_mapping(TrainConfig, values)
+
+
+def read_values(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Read a TOML file and apply overrides, without looking at the keys; errors as :func:`load_config`."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"config {path} does not exist")
@@ -129,13 +143,11 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
         raise ValueError(f"config {path} is not TOML: {error}") from None
     for override in overrides:
         _override(values, override)
-    if "teachers" not in values:
-        raise ValueError(f"config {path} names no teacher: add a [[teachers]] table")
-    return from_mapping(TrainConfig, values)
+    return values
 
 
-def dump_config(config: TrainConfig) -> str:
-    """Write every value, defaults too, as TOML that :func:`load_config` reads back; None is left out."""
+def dump_config(config: Any) -> str:
+    """Write every value of a config, defaults too, as TOML that reads back to it; None is left out."""
     return "\n".join(_tables(to_mapping(config), ())) + "\n"
 
 

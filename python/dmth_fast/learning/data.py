@@ -291,6 +291,31 @@ def split_by_class(images: ImageSet, *, fraction: float, seed: int) -> tuple[Ima
     return images.select(torch.nonzero(~mask).flatten()), images.select(torch.nonzero(mask).flatten())
 
 
+def join(parts: Sequence[ImageSet]) -> ImageSet:
+    """Put image sets of the same classes and size one after the other.
+
+    Raises:
+        ValueError: other classes or sizes, or parts that are decoded lazily.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    if len({(part.classes, part.size, part.labels is None) for part in parts}) != 1:
+        raise ValueError(
+            f"parts must agree in classes, size and labels, got sizes {[part.size for part in parts]}"
+        )
+    pixels = [part.images for part in parts if isinstance(part.images, Tensor)]
+    if len(pixels) != len(parts):
+        raise ValueError("parts must be held in memory: raise memory_limit")
+    return ImageSet(
+        images=torch.cat(pixels),
+        labels=None
+        if parts[0].labels is None
+        else torch.cat([part.required_labels("join") for part in parts]),
+        classes=parts[0].classes,
+        names=tuple(name for part in parts for name in part.names),
+    )
+
+
 def _expand(source: Any) -> "str | Path | list[Path]":
     if isinstance(source, str | Path):
         if "*" in str(source):

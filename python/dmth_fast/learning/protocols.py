@@ -1,14 +1,14 @@
 """Which images are queries, database and training set: figures compare only inside one protocol."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from dmth_fast.learning.config import at_least, one_of, within
-from dmth_fast.learning.data import ImageSet, digits, open_images, split_by_class
+from dmth_fast.learning.config import at_least, within
+from dmth_fast.learning.data import ImageSet, digits, join, open_images, split_by_class
+from dmth_fast.protocols import make_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,10 @@ def open_split(protocol: str, data: DataConfig, root: Path, seed: int) -> Split:
         >>> len(split.query), len(split.database)
         (599, 1198)
     """
-    one_of("protocol", protocol, PROTOCOLS)
-    split = PROTOCOLS[protocol](data, root, seed)
+    if protocol in PROTOCOLS:
+        split = PROTOCOLS[protocol](data, root, seed)
+    else:
+        split = _named(protocol, data, root, seed)
     if split.query.classes != split.database.classes:
         raise ValueError(
             f"queries have the classes {split.query.classes}, the database has {split.database.classes}"
@@ -87,45 +89,42 @@ def _refuse_overlap(split: Split) -> None:
             raise ValueError(f"queries must not be in the database, but {name} and perhaps others are")
 
 
-def few_labels(images: ImageSet, per_class: int, seed: int) -> ImageSet:
-    """Draw ``per_class`` images of each class with ``seed``, in the order of ``images``.
+def _named(protocol: str, data: DataConfig, root: Path, seed: int) -> Split:
+    """Draw a protocol of the retrieval half from the opened images; one source or train and test."""
+    if data.query is not None:
+        whole = _opened(data, root)
+        sources = {"train": whole.train, "test": whole.query}
+    else:
+        sources = {"all": open_images(_place(root, data.train), size=data.size, strict=data.strict)}
+    labels = {
+        name: images.required_labels(f"protocol {protocol}").numpy() for name, images in sources.items()
+    }
+    if protocol.startswith("cifar10-"):
+        _refuse_other_images(protocol, sources)
+    split = make_split(protocol, labels, seed=seed)
+    parts = []
+    for role in (split.query, split.database, split.train):
+        chosen = [sources[name].select(torch.from_numpy(rows)) for name, rows in role.items() if len(rows)]
+        parts.append(join(chosen))
+    return Split(query=parts[0], database=parts[1], train=parts[2])
 
-    Raises:
-        ValueError: no labels, or a class with fewer images.
-    """
-    labels = images.required_labels("a draw by class")
-    rng = np.random.default_rng(seed)
-    chosen: list[int] = []
-    for label, name in enumerate(images.classes):
-        members = torch.nonzero(labels == label).flatten().numpy()
-        if len(members) < per_class:
-            raise ValueError(f"class {name} has {len(members)} images, {per_class} are wanted")
-        chosen += rng.choice(members, per_class, replace=False).tolist()
-    return images.select(torch.tensor(sorted(chosen)))
 
-
-def _cifar10(data: DataConfig, root: Path, seed: int) -> Split:
-    del seed
-    split = _opened(data, root)
-    found = (len(split.query), len(split.database), len(split.database.classes), split.query.size)
-    if found != (10_000, 50_000, 10, (32, 32)):
+def _refuse_other_images(protocol: str, sources: Mapping[str, ImageSet]) -> None:
+    found = [
+        f"{len(part)} of {len(part.classes)} classes, {part.size[0]} x {part.size[1]} pixels, in {name}"
+        for name, part in sources.items()
+    ]
+    counts = [(len(images), len(images.classes), images.size) for images in sources.values()]
+    if counts != [(50_000, 10, (32, 32)), (10_000, 10, (32, 32))]:
         raise ValueError(
-            "this protocol takes the official CIFAR-10 split, 10000 queries, 50000 database images, 10 "
-            f"classes, 32 x 32 pixels; got {found[0]}, {found[1]}, {found[2]}, {found[3][0]} x {found[3][1]}"
+            f"protocol {protocol} takes the 50000 training and 10000 test images of CIFAR-10, 10 classes "
+            f"and 32 x 32 pixels, as data.train and data.query; got {'; '.join(found)}"
         )
-    return split
-
-
-def _cifar10_few(data: DataConfig, root: Path, seed: int) -> Split:
-    whole = _cifar10(data, root, seed)
-    return Split(query=whole.query, database=whole.database, train=few_labels(whole.train, 500, seed))
 
 
 def _folder(data: DataConfig, root: Path, seed: int) -> Split:
     if data.query is not None:
         return _opened(data, root)
-    if data.train is None:
-        raise ValueError("data.train must name the training images, got none")
     images = open_images(_place(root, data.train), size=data.size, strict=data.strict)
     rest, held = split_by_class(images, fraction=data.query_fraction, seed=seed)
     return Split(query=held, database=rest, train=rest)
@@ -145,14 +144,48 @@ def _opened(data: DataConfig, root: Path) -> Split:
     return Split(query=query, database=train, train=train)
 
 
-def _place(root: Path, path: str) -> str:
+def _place(root: Path, path: str | None) -> str:
+    if path is None:
+        raise ValueError("data.train must name the training images, got none")
     return str(root / path)
 
 
 PROTOCOLS: dict[str, Callable[[DataConfig, Path, int], Split]] = {
-    "cifar10-official": _cifar10,
-    "cifar10-5k": _cifar10_few,
     "folder": _folder,
     "digits": _digits,
 }
-"""Protocols by name: builders of a split from the settings of the data, their root and the seed."""
+"""Protocols of this half, beside those of :func:`dmth_fast.protocols.make_split`."""
+
+_FORBIDDEN = {
+    "cifar10-official": ("cifar10-test",),
+    "cifar10-5k": ("cifar10-train", "cifar10-test"),
+    "cifar10-I": ("cifar10-train", "cifar10-test"),
+    "cifar10-I-disjoint": ("cifar10-train", "cifar10-test"),
+    "cifar100-20k": ("cifar100-train", "cifar100-test"),
+}
+
+
+def refuse_seen(protocol: str, teacher: str, seen: Sequence[str]) -> None:
+    """Refuse a teacher that has learned from images which the protocol asks about.
+
+    Args:
+        protocol: name of the protocol.
+        teacher: name of the teacher, for the message.
+        seen: what its weights were trained on, such as ``imagenet`` or ``cifar10-train``.
+
+    Raises:
+        ValueError: the protocol forbids one of ``seen``, or has such rules and ``seen`` is empty.
+
+    Example:
+        >>> refuse_seen("cifar10-5k", "resnet56", ["cifar10-train"])
+        Traceback (most recent call last):
+        ValueError: protocol cifar10-5k forbids teacher resnet56: it has seen cifar10-train
+    """
+    forbidden = _FORBIDDEN.get(protocol, ())
+    if forbidden and not seen:
+        raise ValueError(
+            f"protocol {protocol} must know what teacher {teacher} has seen: add seen = [...], such as "
+            '["imagenet"] or ["cifar10-train"]'
+        )
+    if bad := [name for name in seen if name in forbidden]:
+        raise ValueError(f"protocol {protocol} forbids teacher {teacher}: it has seen {', '.join(bad)}")

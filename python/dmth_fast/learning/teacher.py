@@ -31,6 +31,8 @@ class Teacher:
         name: in tables; by default the backbone's name.
         input_size: side in pixels to which images are resized; by default what the backbone wants.
         precision: ``fp32`` or ``bf16``.
+        seen: what its weights were trained on, such as ``imagenet``; written to the student's card.
+        licence: of the weights; written to the student's card.
 
     Raises:
         ValueError: a named backbone without weights, or weights of another architecture.
@@ -50,6 +52,8 @@ class Teacher:
         name: str | None = None,
         input_size: int | None = None,
         precision: str = "fp32",
+        seen: Sequence[str] = (),
+        licence: str = "",
     ) -> None:
         one_of("precision", precision, PRECISIONS)
         self._hasher = network if isinstance(network, Hasher) else None
@@ -69,6 +73,7 @@ class Teacher:
         self.name = name or self.backbone.name
         self.input_size = input_size or self.backbone.input_size
         self.precision = precision
+        self.seen, self.licence = tuple(seen), licence
         self.weights_hash = state_hash(state)
 
     @property
@@ -80,9 +85,13 @@ class Teacher:
 
     @property
     def card(self) -> dict[str, Any]:
-        """Return what a cache or a saved student must know of this teacher."""
+        """Return what a saved student says of this teacher."""
+        return {"name": self.name, "seen": list(self.seen), "licence": self.licence, **self.identity}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Return what decides its outputs."""
         return {
-            "name": self.name,
             "backbone": self.backbone.name,
             "weights": self.weights_hash,
             "input_size": self.input_size,
@@ -321,7 +330,7 @@ class FusedTeacher:
             "view": view,
             "augmentation": augmentation,
             "seed": seed,
-            "teachers": [{**card, "name": None} for card in self.cards],
+            "teachers": [teacher.identity for teacher in self.teachers],
             "classes": len(self.classes),
         }
 

@@ -1,0 +1,74 @@
+"""Protocols of training: who may be a query, who may be a teacher."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dmth_fast.learning.protocols import DataConfig, open_split, refuse_seen
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 10), ("test", 3)):
+        for name in ("cat", "dog"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / part / name / f"{i}.png")
+    return tmp_path
+
+
+def test_folder_holds_out_a_part_of_each_class(images: Path) -> None:
+    split = open_split("folder", DataConfig(train="train", query_fraction=0.2), images, seed=1)
+    assert (len(split.query), len(split.database), len(split.train)) == (4, 16, 16)
+    assert split.query.labels is not None
+    assert split.query.labels.bincount().tolist() == [2, 2]
+    assert not set(split.query.names) & set(split.database.names)
+    again = open_split("folder", DataConfig(train="train", query_fraction=0.2), images, seed=1)
+    other = open_split("folder", DataConfig(train="train", query_fraction=0.2), images, seed=2)
+    assert split.hashes() == again.hashes() != other.hashes()
+
+
+def test_two_folders_may_share_names_but_not_images(images: Path) -> None:
+    split = open_split("folder", DataConfig(train="train", query="test"), images, seed=0)
+    assert (len(split.query), len(split.train)) == (6, 20)
+    copy = (images / "train" / "cat" / "1.png").read_bytes()
+    (images / "test" / "cat" / "1.png").write_bytes(copy)
+    with pytest.raises(ValueError, match=r"queries must not be in the database, but cat/1\.png"):
+        open_split("folder", DataConfig(train="train", query="test"), images, seed=0)
+
+
+def test_named_protocols_draw_from_the_opened_images(images: Path) -> None:
+    split = open_split("unseen:1/2", DataConfig(train="train"), images, seed=0)
+    assert split.train.labels is not None
+    assert split.query.labels is not None
+    assert not set(split.train.labels.tolist()) & set(split.query.labels.tolist())
+    assert split.train.classes == split.query.classes == ("cat", "dog")
+    assert torch.equal(split.query.labels.unique(), split.database.labels.unique())  # type: ignore[union-attr]
+
+
+def test_other_images_under_a_known_name_are_refused(images: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"protocol cifar10-official takes the 50000 training.*20 of 2 classes"
+    ):
+        open_split("cifar10-official", DataConfig(train="train", query="test"), images, seed=0)
+
+
+def test_what_is_missing_is_named(images: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.train must name the training images"):
+        open_split("folder", DataConfig(), images, seed=0)
+    with pytest.raises(ValueError, match="protocol must be one of"):
+        open_split("imagenet", DataConfig(train="train"), images, seed=0)
+
+
+def test_teachers_that_saw_too_much_are_refused() -> None:
+    refuse_seen("cifar10-official", "resnet56", ["cifar10-train"])
+    refuse_seen("folder", "anything", [])
+    with pytest.raises(ValueError, match="forbids teacher resnet56: it has seen cifar10-train"):
+        refuse_seen("cifar10-5k", "resnet56", ["imagenet", "cifar10-train"])
+    with pytest.raises(ValueError, match=r"must know what teacher resnet56 has seen: add seen"):
+        refuse_seen("cifar10-5k", "resnet56", [])
