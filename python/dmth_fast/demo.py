@@ -68,7 +68,7 @@ def run(
     labelled = pick(database, config.labels_per_class, seed)
     with one_thread():
         trained = train(config, database, labelled, seed)
-        rows, reports = _measure(trained, queries, database, config.bits)
+        rows, reports = _measure(trained, queries, database, config.bits, turns=1 if quick else 3)
     known = database.select(labelled)
     split = {"queries": queries, "database": database, "labelled": known}
     result = {
@@ -108,7 +108,7 @@ def _protocol(queries: "ImageSet", database: "ImageSet", config: "DemoConfig") -
 
 
 def _measure(
-    trained: "Trained", queries: "ImageSet", database: "ImageSet", bits: int
+    trained: "Trained", queries: "ImageSet", database: "ImageSet", bits: int, turns: int
 ) -> tuple[list[dict[str, Any]], dict[str, "Report"]]:
     """The table's rows, and the full evaluation of each that has codes."""
     from dmth_fast.comparison import class_codes
@@ -124,7 +124,7 @@ def _measure(
             reports[method.name] = measured
             row |= {"map": measured.map, "map_ties": list(measured.map_interval), "bits": bits}
         row["parameters"] = method.parameters
-        row["images_per_second"] = _speed(method.encode or method.predict, database)
+        row["images_per_second"] = _speed(method.encode or method.predict, database, turns)
         rows.append(row | {"seconds": method.seconds, "section": method.section})
     classes = len(database.classes)
     one_hot = [class_codes(trained.student.predict(images), classes) for images in (queries, database)]
@@ -159,12 +159,12 @@ def _evaluate(
     )
 
 
-def _speed(encode: Callable[["ImageSet"], Any], images: "ImageSet") -> float:
-    """Images a second, the best of three; each in another order, so that no cache of features answers."""
+def _speed(encode: Callable[["ImageSet"], Any], images: "ImageSet", turns: int) -> float:
+    """Images a second, the best turn; each in another order, so that no cache of features answers."""
     import torch
 
     best = 0.0
-    for _ in range(3):
+    for _ in range(turns):
         shuffled = images.select(torch.randperm(len(images)))
         begin = time.perf_counter()
         encode(shuffled)

@@ -1,0 +1,191 @@
+"""``demo``, ``train`` and ``encode``, in the shortest form that still goes through every part."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commandline import Run
+from PIL import Image
+
+import dmth_fast
+from dmth_fast.learning.data import digits
+
+SHORT = [
+    'teachers=[{backbone="tiny-4", epochs=1}]',
+    "backbone=tiny-4",
+    "bits=12",
+    "threads=1",
+    "data.size=8",
+    "data.query_fraction=0.3",
+    "augmentation.padding=1",
+    "augmentation.flip=false",
+    "fusion.views=1",
+    "fusion.training.epochs=1",
+    "fusion.training.batch_size=8",
+    "student.training.epochs=1",
+    "student.training.batch_size=8",
+]
+
+
+def _short(*changes: str) -> list[str]:
+    return [word for change in (*SHORT, *changes) for word in ("--set", change)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three classes of ten digits each as PNG files."""
+    images, _ = digits()
+    root = tmp_path / "images"
+    labels = images.required_labels("the test")
+    for number in range(3):
+        (root / f"class {number}").mkdir(parents=True)
+        for row in torch.nonzero(labels == number).flatten()[:10].tolist():
+            pixels = np.moveaxis(images.images[torch.tensor([row])][0].numpy(), 0, -1)
+            Image.fromarray(pixels).save(root / f"class {number}" / f"{images.names[row]}.png")
+    return root
+
+
+def test_train_encode_search_evaluate(run: Run, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    code, printed, err = run("train", folder, *_short(), "--out", out)
+    assert code == 0, err
+    result = json.loads((out / "result.json").read_text())
+    for row in result["rows"]:
+        assert row["name"] in printed
+    assert "batch_size = 8" in (out / "config.toml").read_text()
+    assert "momentum" in (out / "config.toml").read_text()  # defaults are written too
+
+    # A second run in the same folder is refused, and an interrupted one of other settings is not continued.
+    assert run("train", folder, *_short(), "--out", out)[0] == 2
+    assert run("train", folder, *_short("bits=16"), "--out", out, "--resume")[0] == 2
+
+    (folder / "class 0" / "torn.png").write_bytes(b"\x89PNG\r\n")
+    codes, names, labels = (tmp_path / name for name in ("codes.npy", "names.txt", "labels.txt"))
+    words = ("encode", out / "student", folder, "--out", codes, "--names", names, "--labels", labels)
+    code, printed, err = run(*words)
+    assert code == 0, err
+    assert "30 images to codes of 12 bits" in printed
+    assert "1 files skipped" in err
+    assert "torn.png" in err
+    hasher = dmth_fast.Hasher.load(out / "student")
+    np.testing.assert_array_equal(np.load(codes), hasher.encode(folder))
+    assert sorted(set(labels.read_text().splitlines())) == ["class 0", "class 1", "class 2"]
+    assert len(names.read_text().splitlines()) == 30
+
+    code, _, err = run(*words, "--strict")
+    assert code == 2
+    assert "torn.png" in err
+    assert err.count("\n") == 1
+
+    one = next((folder / "class 1").glob("*.png"))
+    assert run("encode", out / "student", one, "--out", tmp_path / "one.safetensors").code == 0
+    code, printed, _ = run("search", codes, codes, "--bits", 12, "--names", names, "-k", 1)
+    assert code == 0
+    code, printed, _ = run("evaluate", codes, labels, codes, labels, "--bits", 12, "--at", 1)
+    assert code == 0
+    assert "P@1" in printed
+
+
+def test_train_refuses_bad_input_in_one_line(run: Run, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.toml").write_text("bits = = 3")
+    (tmp_path / "file").write_text("")
+    (folder / "empty class").mkdir()
+    cases: list[tuple[tuple[object, ...], str]] = [
+        ((), "SOURCE"),
+        (("--config", tmp_path / "none.toml"), "none.toml"),
+        (("--config", tmp_path / "broken.toml"), "is not TOML"),
+        ((tmp_path / "none", *_short()), "none"),
+        ((folder, *_short()), "empty class"),
+        ((folder, *_short("bitz=3")), "'bitz'"),
+        ((folder, *_short("bits=many")), "bits must be int"),
+        ((folder, "--set", "bits"), "a.b=value"),
+        ((folder, *_short('teachers=[{backbone="resnet20", weights="w.safetensors"}]')), "w.safetensors"),
+        ((folder, "--out", tmp_path / "file"), "must be a folder"),
+    ]
+    for words, message in cases:
+        code, out, err = run("train", *words, *(() if "--out" in words else ("--out", tmp_path / "o")))
+        assert (code, out) == (2, ""), (words, err)
+        assert message in err
+        assert err.count("\n") == 1
+        if message == "empty class":
+            (folder / "empty class").rmdir()
+    # Nothing is left that the corrected command would be refused for.
+    assert not (tmp_path / "o").exists()
+
+
+def test_encode_refuses_bad_input_in_one_line(run: Run, folder: Path, tmp_path: Path) -> None:
+    hasher = dmth_fast.Hasher("tiny-4", bits=8, epochs=1, batch_size=8, padding=1)
+    hasher.fit(dmth_fast.learning.data.open_images(folder), progress=False).save(tmp_path / "student")
+    (tmp_path / "other").mkdir()
+    card = json.loads((tmp_path / "student" / "config.json").read_text())
+    (tmp_path / "other" / "config.json").write_text(json.dumps({**card, "backbone": "tiny-8"}))
+    (tmp_path / "other" / "model.safetensors").write_bytes(
+        (tmp_path / "student" / "model.safetensors").read_bytes()
+    )
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n")
+    cases: list[tuple[tuple[object, ...], str]] = [
+        ((tmp_path / "none", folder), "none"),
+        ((tmp_path / "empty", folder), "config.json"),
+        ((tmp_path / "other", folder), "architecture tiny-8"),
+        ((tmp_path / "student", tmp_path / "none"), "none"),
+        ((tmp_path / "student", tmp_path / "empty"), "empty"),
+        ((tmp_path / "student", tmp_path / "torn.png"), "torn.png"),
+        ((tmp_path / "student", folder, "--out", tmp_path / "codes.txt"), "must end in .npy or .safetensors"),
+        ((tmp_path / "student", folder, "--batch-size", 0), "batch_size must be at least 1, got 0"),
+    ]
+    for words, message in cases:
+        code, out, err = run(
+            "encode", *words, *(() if "--out" in words else ("--out", tmp_path / "codes.npy"))
+        )
+        assert (code, out) == (2, ""), (words, err)
+        assert message in err
+        assert err.count("\n") == 1
+    assert not (tmp_path / "codes.npy").exists()
+
+
+def test_demo_goes_through_and_its_files_fit_together(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    threads = torch.get_num_threads()
+    code, printed, err = run("demo", "--quick", "--seed", 1, "--out", out)
+    assert code == 0, err
+    assert torch.get_num_threads() == threads
+    result = json.loads((out / "result.json").read_text())
+    rows = {row["name"]: row for row in result["rows"]}
+    assert len(rows) == 9
+    for name in rows:
+        assert name in printed
+    # Ten classes: chance is one tenth, which two epochs are enough to leave behind.
+    assert rows["fused teacher"]["accuracy"] > 0.15
+    assert rows["fused teacher"]["map"] > 0.15
+    assert rows["student alone"]["parameters"] * 20 < rows["fused teacher"]["parameters"]
+    assert "map" not in rows["softmax average"]
+    assert rows["trivial: class as code"]["accuracy"] == rows["student, more data"]["accuracy"]
+
+    database, queries = digits(1)
+    assert result["split_hash"]["queries"] == queries.split_hash()
+    split = json.loads((out / "split.json").read_text())
+    assert set(split["labelled"]) < set(split["database"])
+    assert not set(split["queries"]) & set(split["database"])
+    assert len(split["labelled"]) == 100
+    assert result["environment"]["versions"]["dmth_fast"] == dmth_fast.__version__
+
+    codes = {name: np.load(out / f"{name}.npy") for name in ("queries", "database")}
+    labels = {name: np.load(out / f"{name}-labels.npy") for name in ("queries", "database")}
+    np.testing.assert_array_equal(dmth_fast.Hasher.load(out / "student").encode(queries), codes["queries"])
+    report = dmth_fast.evaluate(codes["queries"], labels["queries"], codes["database"], labels["database"])
+    assert report.map == pytest.approx(rows["student, more data"]["map"])
+    for picture in ("pr-curves.png", "neighbours.png"):
+        assert (out / picture).stat().st_size < 200_000
+    assert len(database) == len(codes["database"])
+    assert (out / "table.md").read_text().count("\n") == 11
+    assert run("search", out / "database.npy", out / "queries.npy", "-k", 5).code == 0
+
+
+def test_demo_refuses_a_file_for_a_folder(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, out, err = run("demo", "--out", tmp_path / "file")
+    assert (code, out) == (2, "")
+    assert "must be a folder" in err
