@@ -171,7 +171,11 @@ def _override(values: dict[str, Any], override: str) -> None:
 def _tables(values: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
     plain = {key: value for key, value in values.items() if value is not None}
     tables = {key: value for key, value in plain.items() if isinstance(value, dict)}
-    lists = {key: value for key, value in plain.items() if isinstance(value, list) and value}
+    lists = {
+        key: value
+        for key, value in plain.items()
+        if isinstance(value, list) and value and isinstance(value[0], dict)
+    }
     lines = [f"{key} = {_scalar(value)}" for key, value in plain.items() if key not in tables | lists]
     for key, items in lists.items():
         for item in items:
@@ -182,4 +186,6 @@ def _tables(values: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
 
 
 def _scalar(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_scalar, value))}]"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else repr(value)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dmth_fast.learning.fusion import FUSIONS, AttentionFusion, FusedNetwork, entropy
+from dmth_fast.learning.standardization import Standardization
 
 
 def network(fusion: str, dropout: float = 0.0) -> FusedNetwork:
@@ -18,6 +19,7 @@ def network(fusion: str, dropout: float = 0.0) -> FusedNetwork:
         num_classes=3,
         temperature=4.0,
         dropout=dropout,
+        standardization="dimension",
         probes=(False, True),
     )
 
@@ -61,7 +63,7 @@ def test_entropy_is_greatest_for_equal_weights() -> None:
 
 def test_statistics_standardize_the_features_they_came_from() -> None:
     fused, features = network("mean"), torch.randn(50, 5) * 3 + 7
-    fused.set_statistics(0, features.half())
+    fused.set_statistics([features.half(), torch.zeros(50, 7)])
     standardized = fused.standardize([features, torch.zeros(50, 7)])[0]
     torch.testing.assert_close(standardized.mean(0), torch.zeros(5), atol=1e-2, rtol=0)
     torch.testing.assert_close(standardized.std(0), torch.ones(5), atol=1e-2, rtol=0)
@@ -74,3 +76,22 @@ def test_only_teachers_without_a_classifier_get_a_probe() -> None:
 def test_unknown_fusion_is_named() -> None:
     with pytest.raises(ValueError, match=r"fusion must be one of attention, .*got 'sum'"):
         network("sum")
+
+
+@pytest.mark.parametrize("dim", [1, 2, 7, 24])
+def test_phi_s_gives_every_dimension_the_same_variance_and_keeps_angles(dim: int) -> None:
+    generator = torch.Generator().manual_seed(dim)
+    features = torch.randn(400, dim, generator=generator) @ torch.randn(dim, dim, generator=generator) + 5
+    standardization = Standardization("phi-s", dim)
+    standardization.fit(features)
+    found = standardization(features)
+    torch.testing.assert_close(found.var(0), torch.ones(dim), atol=1e-3, rtol=0)
+    centred = features - features.mean(0)
+    expected = centred @ centred.T / float(standardization.scale[0]) ** 2
+    torch.testing.assert_close(found @ found.T, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_no_standardization_changes_nothing() -> None:
+    standardization, features = Standardization("none", 3), torch.randn(5, 3)
+    standardization.fit(features)
+    assert torch.equal(standardization(features), features)

@@ -14,6 +14,7 @@ OPTIMIZERS = ("sgd", "adamw")
 SIMILARITIES = ("cosine", "binary")
 SCHEDULES = ("cosine", "linear", "constant")
 DEVICES = ("auto", "cpu")
+STANDARDIZATIONS = ("none", "dimension", "phi-s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +154,7 @@ class FusionConfig:
     Attributes:
         fusion: a key of ``fusion.FUSIONS``.
         dim: length d of each projected teacher feature.
+        standardization: of teacher features: ``none``, ``dimension`` (mean and deviation) or ``phi-s``.
         dropout: on the standardised teacher features.
         attention_temperature: tau_a of the softmax over teachers.
         entropy_bonus: rho, weight of the entropy of the attention, which is maximised.
@@ -162,6 +164,7 @@ class FusionConfig:
 
     fusion: str = "attention"
     dim: int = 256
+    standardization: str = "dimension"
     dropout: float = 0.3
     attention_temperature: float = 4.0
     entropy_bonus: float = 0.1
@@ -177,6 +180,7 @@ class FusionConfig:
 
     def __post_init__(self) -> None:
         at_least("dim", self.dim, 1)
+        one_of("standardization", self.standardization, STANDARDIZATIONS)
         at_least("views", self.views, 1)
         at_least("entropy_bonus", self.entropy_bonus, 0)
         at_least("hash_weight", self.hash_weight, 0)

@@ -1,12 +1,14 @@
 """How projected features of several teachers become one, found by name."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from dmth_fast.learning.config import one_of
 from dmth_fast.learning.heads import HashHead
+from dmth_fast.learning.standardization import Standardization
 
 
 class Fusion(nn.Module):
@@ -115,6 +117,7 @@ class FusedNetwork(nn.Module):
         num_classes: of the classifier.
         temperature: of the attention.
         dropout: on the standardised features.
+        standardization: of the features.
         probes: which teachers get a linear classifier of their own here, having none for these classes.
     """
 
@@ -128,13 +131,12 @@ class FusedNetwork(nn.Module):
         num_classes: int,
         temperature: float,
         dropout: float,
+        standardization: str,
         probes: tuple[bool, ...],
     ) -> None:
         super().__init__()
         one_of("fusion", fusion, FUSIONS)
-        for k, length in enumerate(dims):
-            self.register_buffer(f"mean_{k}", torch.zeros(length))
-            self.register_buffer(f"deviation_{k}", torch.ones(length))
+        self.standardizations = nn.ModuleList(Standardization(standardization, length) for length in dims)
         self.dropout = nn.Dropout(dropout)
         self.projections = nn.ModuleList(nn.Linear(length, dim) for length in dims)
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in dims)
@@ -145,18 +147,14 @@ class FusedNetwork(nn.Module):
             {str(k): nn.Linear(length, num_classes) for k, length in enumerate(dims) if probes[k]}
         )
 
-    def set_statistics(self, k: int, features: Tensor) -> None:
-        """Store mean and deviation of teacher k's features (n, d)."""
-        values = features.float()
-        getattr(self, f"mean_{k}").copy_(values.mean(0))
-        getattr(self, f"deviation_{k}").copy_(values.std(0).clamp_min(1e-4))
+    def set_statistics(self, features: list[Tensor]) -> None:
+        """Take mean and variance of each teacher's features (n, d_k)."""
+        for standardization, column in zip(self.standardizations, features, strict=True):
+            cast(Standardization, standardization).fit(column)
 
     def standardize(self, features: list[Tensor]) -> list[Tensor]:
-        """Subtract each dimension's mean and divide by its deviation."""
-        return [
-            (feature.float() - getattr(self, f"mean_{k}")) / getattr(self, f"deviation_{k}")
-            for k, feature in enumerate(features)
-        ]
+        """Return each teacher's features standardised."""
+        return [standard(column) for standard, column in zip(self.standardizations, features, strict=True)]
 
     def forward(self, features: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return fused features F, code values h, logits o and the teachers' weights."""

@@ -246,10 +246,10 @@ class FusedTeacher:
                 num_classes=len(train.classes),
                 temperature=config.attention_temperature,
                 dropout=config.dropout,
+                standardization=config.standardization,
                 probes=tuple(teacher.num_classes != len(train.classes) for teacher in self.teachers),
             )
-        for k, columns in enumerate(views[0]):
-            network.set_statistics(k, columns["features"])
+        network.set_statistics([columns["features"] for columns in views[0]])
         self._centers = build_centers(config.loss, len(train.classes), self.bits, seed=config.training.seed)
         objective = _FusionObjective(network, build_loss(config.loss, self._centers), config)
         self.history = train_objective(
@@ -306,9 +306,8 @@ class FusedTeacher:
             if "logits" in columns:
                 results.append(columns["logits"].float())
             else:
-                mean, deviation = (getattr(self.network, f"{name}_{k}") for name in ("mean", "deviation"))
                 with torch.inference_mode():
-                    standardized = (columns["features"].float() - mean) / deviation
+                    standardized = self.network.standardizations[k](columns["features"])
                     results.append(self.network.probes[str(k)](standardized))
         return results
 
