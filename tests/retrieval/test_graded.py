@@ -82,8 +82,15 @@ def test_binary_grades_give_the_binary_ndcg():
     np.testing.assert_allclose(graded.acg_at[20], binary.precision_at[20], rtol=1e-13)
 
 
-@pytest.mark.parametrize("named", [{"graded": "overlap"}, {"graded": "shared", "gain": "cubic"}])
-def test_unknown_names(named):
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"graded": "overlap"}, "graded must be one of"),
+        ({"graded": "shared", "gain": "cubic"}, "gain must be one of"),
+        ({"gain": "linear"}, "gain must be left alone"),
+    ],
+)
+def test_unknown_names(named, message):
     codes, labels = np.zeros((2, 1), np.uint8), np.zeros(2, int)
-    with pytest.raises(ValueError, match="must be one of"):
+    with pytest.raises(ValueError, match=message):
         df.evaluate(codes, labels, codes, labels, precision_at=[1], **named)

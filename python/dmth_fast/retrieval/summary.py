@@ -26,6 +26,8 @@ def checked_settings(
     gain: str = "exponential",
 ) -> dict[str, Any]:
     """Every choice of an evaluation, checked, as plain values; errors as in :func:`evaluate`."""
+    if graded is None and gain != "exponential":
+        raise ValueError(f"gain must be left alone unless the evaluation is graded, got {gain!r}")
     return {
         "top_k": optional_integer(top_k, "top_k", 1),
         "ties": choice(ties, "ties", metrics.TIES),
@@ -34,7 +36,7 @@ def checked_settings(
         "empty_ball": choice(empty_ball, "empty_ball", metrics.EMPTY_BALLS),
         "precision_at": [integer(k, "precision_at", 1) for k in precision_at],
         "graded": None if graded is None else choice(graded, "graded", GRADES),
-        "gain": choice(gain, "gain", GAINS),
+        "gain": choice(gain, "gain", GAINS) if graded is not None else None,
     }
 
 
