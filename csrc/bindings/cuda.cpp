@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <string>
 
-#include "../cuda/device.h"
+#include "../cuda/runtime.h"
 #include "../cuda/status.h"
 #include "../cuda/verbs.h"
 

@@ -1,34 +1,16 @@
-// The CUDA language as the kernels use it: intrinsics under short names, launches, checked runtime calls.
+// The CUDA language as the kernels use it: intrinsics under short names, and launches.
 //
-// Contract. Kernels and the code that launches them include this header and nothing else of CUDA. Blocks are
+// Contract. Kernels include this header and nothing else of CUDA, host code includes runtime.h. Blocks are
 // one dimensional and whole warps; a warp-wide call is made by all 32 lanes. With DMTH_FAST_EMULATE the same
 // files compile as plain C++ against the emulator of the tests, which runs every thread of a block as a
 // fiber: the kernels, their launch geometry and the host's plan are executed without a device.
 #pragma once
 
 #include <cstdint>
-#include <stdexcept>
-#include <string>
 
-#ifdef DMTH_FAST_EMULATE
-#include "emulator.h"
-#else
-#include <cuda_runtime.h>
-#endif
+#include "runtime.h"
 
 namespace dmth_fast::cuda {
-
-// A call of the CUDA runtime that failed; the message names the call and the runtime's reason.
-class DeviceError : public std::runtime_error {
-  public:
-    using std::runtime_error::runtime_error;
-};
-
-inline void check(cudaError_t status, const char* what) {
-    if (status == cudaSuccess) return;
-    (void)cudaGetLastError();  // a sticky launch error must not be reported again by the next call
-    throw DeviceError(std::string(what) + ": " + cudaGetErrorString(status));
-}
 
 inline constexpr unsigned kWholeWarp = 0xffffffffu;
 

@@ -1,6 +1,6 @@
 #include "status.h"
 
-#include "device.h"
+#include "runtime.h"
 
 namespace dmth_fast::cuda {
 namespace {
