@@ -17,10 +17,11 @@ from dmth_fast import environment
 from dmth_fast.atomic import write_json, write_text
 from dmth_fast.comparison import Floats, Row, class_codes, measure, paired_interval, speed
 from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.frozen import Teacher
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.network import image_batches
 from dmth_fast.learning.protocols import Split, open_split
-from dmth_fast.learning.teacher import FusedTeacher, Teacher
+from dmth_fast.learning.teacher import FusedTeacher
 from dmth_fast.retrieval.codes import pack
 from dmth_fast.trainconfig import TeacherConfig, TrainConfig, dump_config, load_config
 

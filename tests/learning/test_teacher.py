@@ -10,9 +10,9 @@ import torch
 from dmth_fast import FusedTeacher, Hasher
 from dmth_fast.learning.augmentation import crop_and_flip
 from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.frozen import Teacher
 from dmth_fast.learning.fusion import FUSIONS
 from dmth_fast.learning.objective import StudentBatches
-from dmth_fast.learning.teacher import Teacher
 
 VIEWS: dict[str, Any] = {"padding": 1, "flip": False, "batch_size": 64}
 
@@ -114,5 +114,5 @@ def test_bad_teachers(single: Hasher, train: ImageSet) -> None:
         FusedTeacher([single]).codes(train)
     with pytest.raises(ValueError, match="needs weights"):
         Teacher("resnet20")
-    with pytest.raises(ValueError, match="a fused teacher needs labels"):
+    with pytest.raises(ValueError, match="a fused teacher with labels=True needs labels"):
         FusedTeacher([single]).fit(ImageSet(images=train.images), progress=False)

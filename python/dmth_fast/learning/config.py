@@ -85,7 +85,7 @@ class LossConfig:
     """The hash loss on the labels.
 
     Attributes:
-        hash_loss: a key of ``losses.HASH_LOSSES``.
+        hash_loss: a key of ``losses.HASH_LOSSES``; ``none``: the student follows its teacher alone.
         margin: subtracted from the cosine of the right class (OrthoHash).
         gamma: scale of the Cauchy distribution in bits (DCH).
         similarity: of pairs of multi-hot labels in losses on pairs: ``cosine``, or ``binary`` (share one).
@@ -153,6 +153,7 @@ class FusionConfig:
 
     Attributes:
         fusion: a key of ``fusion.FUSIONS``.
+        labels: whether labels are used; without, F are joint principal components, and h their ITQ.
         dim: length d of each projected teacher feature.
         standardization: of teacher features: ``none``, ``dimension`` (mean and deviation) or ``phi-s``.
         dropout: on the standardised teacher features.
@@ -163,6 +164,7 @@ class FusionConfig:
     """
 
     fusion: str = "attention"
+    labels: bool = True
     dim: int = 256
     standardization: str = "dimension"
     dropout: float = 0.3

@@ -147,6 +147,11 @@ class FusedNetwork(nn.Module):
             {str(k): nn.Linear(length, num_classes) for k, length in enumerate(dims) if probes[k]}
         )
 
+    @property
+    def output_dim(self) -> int:
+        """Length of the fused features."""
+        return self.fusion.output_dim
+
     def set_statistics(self, features: list[Tensor]) -> None:
         """Take mean and variance of each teacher's features (n, d_k)."""
         for standardization, column in zip(self.standardizations, features, strict=True):

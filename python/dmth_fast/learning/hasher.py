@@ -123,20 +123,12 @@ class Hasher:
         one_of("recipe", recipe, RECIPES)
         if (recipe == "dmth") != (teacher is not None):
             raise ValueError(f"recipe {recipe!r} {'needs a' if teacher is None else 'takes no'} teacher")
-        train.required_labels(f"hash loss {self.config.loss.hash_loss!r}")
-        if len(train.classes) < 2:
-            raise ValueError(f"training needs at least two classes, got {len(train.classes)}")
+        seed = self.config.training.seed
         if teacher is not None:
             self._check_teacher(teacher, train)
-        seed = self.config.training.seed
-        shared = teacher is not None and teacher.bits == self.bits
-        centers = (
-            teacher.centers
-            if shared and teacher
-            else build_centers(self.config.loss, len(train.classes), self.bits, seed=seed)
-        )
-        self.hash_loss = build_loss(self.config.loss, centers)
-        self.classes, self.input_size, self.recipe = train.classes, train.size, recipe
+        self.hash_loss = self._build_loss(train, teacher)
+        self.classes = () if self.hash_loss is None else train.classes
+        self.input_size, self.recipe = train.size, recipe
         self.teachers = [] if teacher is None else teacher.cards
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -205,9 +197,12 @@ class Hasher:
         Raises:
             ValueError: not trained yet.
         """
-        loss, directory = self._fitted(), Path(directory)
+        if self.recipe is None:
+            self._fitted()
+        directory = Path(directory)
         tensors = {f"network.{key}": value for key, value in self.network.state_dict().items()}
-        tensors |= {f"loss.{key}": value for key, value in loss.state_dict().items()}
+        if self.hash_loss is not None:
+            tensors |= {f"loss.{key}": value for key, value in self.hash_loss.state_dict().items()}
         save_tensors(directory / "model.safetensors", tensors)
         card = {
             "format": FORMAT,
@@ -250,8 +245,10 @@ class Hasher:
         hasher.history, hasher.teachers = card["history"], card["teachers"]
         state = load_weights(directory / "model.safetensors")
         what = f"checkpoint {directory / 'model.safetensors'}"
-        hasher.hash_loss = build_loss(config.loss, torch.ones(len(hasher.classes), hasher.bits))
-        parts = {"network": hasher.network, "loss": hasher.hash_loss}
+        parts: dict[str, torch.nn.Module] = {"network": hasher.network}
+        if config.loss.hash_loss != "none":
+            hasher.hash_loss = build_loss(config.loss, torch.ones(len(hasher.classes), hasher.bits))
+            parts["loss"] = hasher.hash_loss
         for prefix, part in parts.items():
             own = {
                 key.split(".", 1)[1]: value for key, value in state.items() if key.startswith(f"{prefix}.")
@@ -260,12 +257,32 @@ class Hasher:
         return hasher
 
     def _fitted(self) -> HashLoss:
-        if self.hash_loss is None:
+        if self.recipe is None:
             raise ValueError("this Hasher is not trained yet: call fit, or Hasher.load a saved one")
+        if self.hash_loss is None:
+            raise ValueError("this Hasher was trained without labels and names no classes")
         return self.hash_loss
 
+    def _build_loss(self, train: ImageSet, teacher: "FusedTeacher | None") -> HashLoss | None:
+        name, classes = self.config.loss.hash_loss, len(train.classes)
+        if name == "none":
+            weights = self.config.distillation
+            if teacher is None or not (weights.feature or weights.code or weights.relational):
+                raise ValueError("hash loss 'none' needs a teacher and a feature, code or relational term")
+            return None
+        train.required_labels(f"hash loss {name!r}")
+        if classes < 2:
+            raise ValueError(f"training needs at least two classes, got {classes}")
+        if teacher is not None and teacher.bits == self.bits and teacher.config.labels:
+            return build_loss(self.config.loss, teacher.centers)
+        centers = build_centers(self.config.loss, classes, self.bits, seed=self.config.training.seed)
+        return build_loss(self.config.loss, centers)
+
     def _check_teacher(self, teacher: "FusedTeacher", train: ImageSet) -> None:
-        if teacher.classes != train.classes:
+        labelled = self.config.loss.hash_loss != "none"
+        if self.config.distillation.logit and not (labelled and teacher.config.labels):
+            raise ValueError("the logit term needs a teacher and a student with classes: pass logit=0")
+        if teacher.config.labels and labelled and teacher.classes != train.classes:
             raise ValueError(
                 f"teacher knows the classes {teacher.classes}, the training images have {train.classes}"
             )
@@ -285,12 +302,12 @@ class Hasher:
         labels = validation.required_labels("validation").numpy()
 
         def measure() -> Metrics:
-            codes, predicted = self.encode(validation), self.predict(validation)
+            codes = self.encode(validation)
             report = dmth_fast.evaluate(codes[::2], labels[::2], codes[1::2], labels[1::2])
-            return {
-                "validation_accuracy": float((predicted == labels).mean()),
-                "validation_map": float(report.map),
-            }
+            measured = {"validation_map": float(report.map)}
+            if self.hash_loss is not None:
+                measured["validation_accuracy"] = float((self.predict(validation) == labels).mean())
+            return measured
 
         return measure
 

@@ -23,7 +23,11 @@ class StudentObjective(nn.Module):
     """``L = L_hash + sum of weight * term + lambda quant``, as named terms with the sum under ``"loss"``."""
 
     def __init__(
-        self, network: HashNetwork, hash_loss: HashLoss, config: HasherConfig, teacher: "FusedTeacher | None"
+        self,
+        network: HashNetwork,
+        hash_loss: HashLoss | None,
+        config: HasherConfig,
+        teacher: "FusedTeacher | None",
     ) -> None:
         super().__init__()
         self.network, self.hash_loss = network, hash_loss
@@ -39,8 +43,8 @@ class StudentObjective(nn.Module):
     def forward(self, images: Tensor, labels: Tensor, targets: Targets) -> dict[str, Tensor]:
         """Return the terms of normalised images, labels and the teacher's F, h, o (empty without one)."""
         features, h = self.network(images, self._precision)
-        terms = {"hash": self.hash_loss(h, labels)}
-        loss = terms["hash"]
+        terms: dict[str, Tensor] = {} if self.hash_loss is None else {"hash": self.hash_loss(h, labels)}
+        loss = terms.get("hash", h.new_zeros(()))
         if self._loss.quantization:
             terms["quantization"] = QUANTIZERS[self._loss.quantizer](h)
             loss = loss + self._loss.quantization * terms["quantization"]
@@ -52,7 +56,8 @@ class StudentObjective(nn.Module):
 
     def on_step(self, step: int) -> None:
         """Tell the hash loss how many steps are done."""
-        self.hash_loss.on_step(step)
+        if self.hash_loss is not None:
+            self.hash_loss.on_step(step)
 
     def _distillation(self, features: Tensor, h: Tensor, targets: Targets) -> dict[str, Tensor]:
         weights = self._weights
@@ -63,7 +68,7 @@ class StudentObjective(nn.Module):
             terms["code"] = code_term(h, targets["values"], temperature=weights.code_temperature)
         if weights.relational:
             terms["relational"] = relational_term(h, targets["values"])
-        if weights.logit:
+        if weights.logit and self.hash_loss is not None:
             own = self.hash_loss.logits(h)
             terms["logit"] = logit_term(own, targets["logits"], temperature=weights.logit_temperature)
         return terms
@@ -76,7 +81,8 @@ class StudentBatches:
         self, images: ImageSet, backbone: Backbone, config: HasherConfig, teacher: "FusedTeacher | None"
     ) -> None:
         self._images, self._backbone, self._augmentation = images, backbone, config.augmentation
-        self._labels = images.required_labels("training")
+        # Without a hash loss no label is read.
+        self._labels = torch.zeros(len(images), dtype=torch.int64) if images.labels is None else images.labels
         self._seed = config.training.seed if teacher is None else teacher.config.training.seed
         self._views = None if teacher is None else teacher.config.views
         self._targets = (

@@ -13,8 +13,8 @@ class Standardization(nn.Module):
 
     * ``dimension``: each dimension less its mean, divided by its deviation;
     * ``phi-s``: less the mean, rotated until every dimension has the same variance, divided by the one
-      deviation that is left (after Ranzinger et al., arXiv 2410.01680, which rotates by a Hadamard matrix; here
-      by plane rotations, which exist for every length). The map keeps angles and can be inverted.
+      deviation that is left (after Ranzinger et al., arXiv 2410.01680, which rotates by a Hadamard matrix;
+      here by plane rotations, which exist for every length). The map keeps angles and can be inverted.
 
     Args:
         kind: one of these.
@@ -64,8 +64,8 @@ class Standardization(nn.Module):
 def equal_variance_rotation(covariance: Tensor) -> Tensor:
     """Rotation R after which ``R^T C R`` has equal diagonal entries.
 
-    From the eigenvectors of C on, each plane rotation brings one diagonal entry to the mean (Bendel and Mickey,
-    1978).
+    From the eigenvectors of C on, each plane rotation brings one diagonal entry to the mean (Bendel and
+    Mickey, 1978).
 
     Args:
         covariance: C, symmetric float64 (d, d).

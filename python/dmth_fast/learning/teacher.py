@@ -10,108 +10,19 @@ from torch import Tensor, nn
 
 import dmth_fast
 from dmth_fast.learning.augmentation import crop_and_flip
-from dmth_fast.learning.backbones import build_backbone
-from dmth_fast.learning.config import PRECISIONS, FusionConfig, configure, one_of, to_mapping
+from dmth_fast.learning.config import FusionConfig, configure, one_of, to_mapping
 from dmth_fast.learning.data import ImageSet, open_images
 from dmth_fast.learning.features import Columns, FeatureCache
+from dmth_fast.learning.frozen import Teacher
 from dmth_fast.learning.fusion import FUSIONS, FusedNetwork, entropy
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.losses import QUANTIZERS, HashLoss, build_centers, build_loss
-from dmth_fast.learning.network import image_batches, prepare, run_backbone
+from dmth_fast.learning.network import image_batches
 from dmth_fast.learning.training import Metrics, train_objective
+from dmth_fast.learning.unlabelled import UnlabelledNetwork
 from dmth_fast.learning.weights import state_hash
 
-
-class Teacher:
-    """One frozen network: features of images, and logits where it has a classifier.
-
-    Args:
-        network: a backbone's name, or a trained :class:`~dmth_fast.learning.hasher.Hasher`.
-        weights: safetensors file for a named backbone.
-        name: in tables; by default the backbone's name.
-        input_size: side in pixels to which images are resized; by default what the backbone wants.
-        precision: ``fp32`` or ``bf16``.
-        seen: what its weights were trained on, such as ``imagenet``; written to the student's card.
-        licence: of the weights; written to the student's card.
-
-    Raises:
-        ValueError: a named backbone without weights, or weights of another architecture.
-        FileNotFoundError: no such weights file.
-
-    Example:
-        >>> Teacher("resnet20")
-        Traceback (most recent call last):
-        ValueError: teacher resnet20 needs weights: pass a safetensors file, or a trained Hasher
-    """
-
-    def __init__(
-        self,
-        network: str | Hasher,
-        weights: str | Path | None = None,
-        *,
-        name: str | None = None,
-        input_size: int | None = None,
-        precision: str = "fp32",
-        seen: Sequence[str] = (),
-        licence: str = "",
-    ) -> None:
-        one_of("precision", precision, PRECISIONS)
-        self._hasher = network if isinstance(network, Hasher) else None
-        if isinstance(network, Hasher):
-            if weights is not None:
-                raise ValueError("weights belong to a named backbone; a Hasher has its own")
-            self.backbone, state = network.network.backbone, dict(network.network.state_dict())
-            self.num_classes = len(network.classes)
-        else:
-            if weights is None:
-                raise ValueError(
-                    f"teacher {network} needs weights: pass a safetensors file, or a trained Hasher"
-                )
-            self.backbone = build_backbone(network, weights).to(memory_format=torch.channels_last)
-            state, self.num_classes = dict(self.backbone.state_dict()), self.backbone.num_classes
-        self.backbone.eval().requires_grad_(self._hasher is not None)
-        self.name = name or self.backbone.name
-        self.input_size = input_size or self.backbone.input_size
-        self.precision = precision
-        self.seen, self.licence = tuple(seen), licence
-        self.weights_hash = state_hash(state)
-
-    @property
-    def num_parameters(self) -> int:
-        """Number of values in the network."""
-        if self._hasher is not None:
-            return self._hasher.num_parameters
-        return sum(parameter.numel() for parameter in self.backbone.parameters())
-
-    @property
-    def card(self) -> dict[str, Any]:
-        """Return what a saved student says of this teacher."""
-        return {"name": self.name, "seen": list(self.seen), "licence": self.licence, **self.identity}
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Return what decides its outputs."""
-        return {
-            "backbone": self.backbone.name,
-            "weights": self.weights_hash,
-            "input_size": self.input_size,
-            "normalization": [list(part) for part in self.backbone.normalization],
-            "precision": self.precision,
-        }
-
-    def outputs(self, pixels: Tensor, num_classes: int) -> Columns:
-        """Return ``features`` of uint8 images and, if its classifier has ``num_classes``, ``logits``."""
-        with torch.inference_mode():
-            features = run_backbone(
-                self.backbone, prepare(self.backbone, pixels, self.input_size), self.precision
-            )
-            columns = {"features": features}
-            if self.num_classes == num_classes:
-                if self._hasher is not None and self._hasher.hash_loss is not None:
-                    columns["logits"] = self._hasher.hash_loss.logits(self._hasher.network.head(features))
-                else:
-                    columns["logits"] = self.backbone.classify(features)
-        return columns
+__all__ = ["FusedOutputs", "FusedTeacher", "Teacher"]
 
 
 class FusedOutputs(NamedTuple):
@@ -173,12 +84,12 @@ class FusedTeacher:
         self.history: list[Metrics] = []
         self.cache = FeatureCache(None if cache is None else Path(cache))
         self.cache_seconds = 0.0
-        self._network: FusedNetwork | None = None
+        self._network: FusedNetwork | UnlabelledNetwork | None = None
         self._centers: Tensor | None = None
         self._state_hash = ""
 
     @property
-    def network(self) -> FusedNetwork:
+    def network(self) -> FusedNetwork | UnlabelledNetwork:
         """The trained head on top of the frozen teachers."""
         if self._network is None:
             raise ValueError("this FusedTeacher is not trained yet: call fit")
@@ -188,13 +99,13 @@ class FusedTeacher:
     def centers(self) -> Tensor:
         """Class codes +-1 (classes, bits), which a student of the same width shares."""
         if self._centers is None:
-            raise ValueError("this FusedTeacher is not trained yet: call fit")
+            raise ValueError("this FusedTeacher has no class codes: it was not trained, or without labels")
         return self._centers
 
     @property
     def feature_dim(self) -> int:
         """Length of the fused features."""
-        return self.network.fusion.output_dim
+        return self.network.output_dim
 
     @property
     def state_hash(self) -> str:
@@ -231,10 +142,13 @@ class FusedTeacher:
         Raises:
             ValueError: no labels, one class only, fewer images than a batch, or a cache that does not match.
         """
-        labels = train.required_labels("a fused teacher")
+        config = self.config
+        if not config.labels:
+            return self._fit_without_labels(train)
+        labels = train.required_labels("a fused teacher with labels=True")
         if len(train.classes) < 2:
             raise ValueError(f"training needs at least two classes, got {len(train.classes)}")
-        config, self.classes = self.config, train.classes
+        self.classes = train.classes
         views = [[self._columns(k, train, v) for k in range(len(self.teachers))] for v in range(config.views)]
         with torch.random.fork_rng():
             torch.manual_seed(config.training.seed)
@@ -271,11 +185,30 @@ class FusedTeacher:
         self._state_hash = state_hash(network.state_dict())
         return self
 
+    def _fit_without_labels(self, train: ImageSet) -> "FusedTeacher":
+        config, count = self.config, len(self.teachers)
+        self.classes, self._centers, self.history = (), None, []
+        network = UnlabelledNetwork(
+            tuple(teacher.backbone.feature_dim for teacher in self.teachers),
+            dim=config.dim,
+            bits=self.bits,
+            standardization=config.standardization,
+        )
+        columns = [self._columns(k, train, None)["features"] for k in range(count)]
+        network.fit(columns, seed=config.training.seed)
+        self._network = network.eval()
+        self._state_hash = state_hash(network.state_dict())
+        return self
+
     def outputs(self, images: Any, view: int | None = None) -> FusedOutputs:
         """Return F, h, o and the teachers' weights of images as they are, or of one cached random view."""
         opened = open_images(images, labels="none") if not isinstance(images, ImageSet) else images
         parts = self._fuse([self._columns(k, opened, view)["features"] for k in range(len(self.teachers))])
         return FusedOutputs(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def teacher_features(self, images: ImageSet) -> list[Tensor]:
+        """Return each teacher's own features, fp16 (n, d_k)."""
+        return [self._columns(k, images, None)["features"] for k in range(len(self.teachers))]
 
     def features(self, images: Any) -> Tensor:
         """Return fused features, float32 (n, feature_dim)."""
@@ -283,6 +216,8 @@ class FusedTeacher:
 
     def logits(self, images: Any) -> Tensor:
         """Return class logits, float32 (n, classes)."""
+        if not isinstance(self.network, FusedNetwork):
+            raise ValueError("a FusedTeacher without labels names no classes")
         return self.outputs(images).logits
 
     def codes(self, images: Any) -> Any:
@@ -300,6 +235,8 @@ class FusedTeacher:
 
     def teacher_logits(self, images: ImageSet) -> list[Tensor]:
         """Return each teacher's own logits (n, classes): of its classifier, or a linear one on features."""
+        if not isinstance(self.network, FusedNetwork):
+            raise ValueError("a FusedTeacher without labels names no classes")
         results = []
         for k in range(len(self.teachers)):
             columns = self._columns(k, images, None)
@@ -318,7 +255,14 @@ class FusedTeacher:
     def targets(self, images: ImageSet, view: int) -> Columns:
         """Return what a student learns from, cached as fp16: ``features`` F, ``values`` h, ``logits`` o."""
         manifest = {"kind": "fused", "head": self.state_hash, **self._view_manifest(images, view)}
-        return self.cache.get(manifest, lambda: dict(list(self.outputs(images, view)._asdict().items())[:3]))
+
+        def compute() -> Columns:
+            columns = self.outputs(images, view)._asdict()
+            return {
+                name: columns[name] for name in ("features", "values", "logits") if columns[name].shape[1]
+            }
+
+        return self.cache.get(manifest, compute)
 
     def _view_manifest(self, images: ImageSet, view: int | None) -> dict[str, Any]:
         augmentation = None if view is None else to_mapping(self.config.augmentation)

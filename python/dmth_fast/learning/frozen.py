@@ -1,0 +1,107 @@
+"""A frozen network as a teacher: its features, its logits, and its card."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dmth_fast.learning.backbones import build_backbone
+from dmth_fast.learning.config import PRECISIONS, one_of
+from dmth_fast.learning.features import Columns
+from dmth_fast.learning.hasher import Hasher
+from dmth_fast.learning.network import prepare, run_backbone
+from dmth_fast.learning.weights import state_hash
+
+
+class Teacher:
+    """One frozen network: features of images, and logits where it has a classifier.
+
+    Args:
+        network: a backbone's name, or a trained :class:`~dmth_fast.learning.hasher.Hasher`.
+        weights: safetensors file for a named backbone.
+        name: in tables; by default the backbone's name.
+        input_size: side in pixels to which images are resized; by default what the backbone wants.
+        precision: ``fp32`` or ``bf16``.
+        seen: what its weights were trained on, such as ``imagenet``; written to the student's card.
+        licence: of the weights; written to the student's card.
+
+    Raises:
+        ValueError: a named backbone without weights, or weights of another architecture.
+        FileNotFoundError: no such weights file.
+
+    Example:
+        >>> Teacher("resnet20")
+        Traceback (most recent call last):
+        ValueError: teacher resnet20 needs weights: pass a safetensors file, or a trained Hasher
+    """
+
+    def __init__(
+        self,
+        network: str | Hasher,
+        weights: str | Path | None = None,
+        *,
+        name: str | None = None,
+        input_size: int | None = None,
+        precision: str = "fp32",
+        seen: Sequence[str] = (),
+        licence: str = "",
+    ) -> None:
+        one_of("precision", precision, PRECISIONS)
+        self._hasher = network if isinstance(network, Hasher) else None
+        if isinstance(network, Hasher):
+            if weights is not None:
+                raise ValueError("weights belong to a named backbone; a Hasher has its own")
+            self.backbone, state = network.network.backbone, dict(network.network.state_dict())
+            self.num_classes = len(network.classes)
+        else:
+            if weights is None:
+                raise ValueError(
+                    f"teacher {network} needs weights: pass a safetensors file, or a trained Hasher"
+                )
+            self.backbone = build_backbone(network, weights).to(memory_format=torch.channels_last)
+            state, self.num_classes = dict(self.backbone.state_dict()), self.backbone.num_classes
+        self.backbone.eval().requires_grad_(self._hasher is not None)
+        self.name = name or self.backbone.name
+        self.input_size = input_size or self.backbone.input_size
+        self.precision = precision
+        self.seen, self.licence = tuple(seen), licence
+        self.weights_hash = state_hash(state)
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of values in the network."""
+        if self._hasher is not None:
+            return self._hasher.num_parameters
+        return sum(parameter.numel() for parameter in self.backbone.parameters())
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """Return what a saved student says of this teacher."""
+        return {"name": self.name, "seen": list(self.seen), "licence": self.licence, **self.identity}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Return what decides its outputs."""
+        return {
+            "backbone": self.backbone.name,
+            "weights": self.weights_hash,
+            "input_size": self.input_size,
+            "normalization": [list(part) for part in self.backbone.normalization],
+            "precision": self.precision,
+        }
+
+    def outputs(self, pixels: Tensor, num_classes: int) -> Columns:
+        """Return ``features`` of uint8 images and, if its classifier has ``num_classes``, ``logits``."""
+        with torch.inference_mode():
+            features = run_backbone(
+                self.backbone, prepare(self.backbone, pixels, self.input_size), self.precision
+            )
+            columns = {"features": features}
+            if self.num_classes == num_classes:
+                if self._hasher is not None and self._hasher.hash_loss is not None:
+                    columns["logits"] = self._hasher.hash_loss.logits(self._hasher.network.head(features))
+                else:
+                    columns["logits"] = self.backbone.classify(features)
+        return columns
