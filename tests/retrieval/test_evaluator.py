@@ -5,9 +5,10 @@ import socket
 
 import numpy as np
 import pytest
+from gloo_worker import CODES, LABELS, QUERIES, QUERY_LABELS, reduce_in_process
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import Sample, random_codes, samples
+from samples import Sample, samples
 
 import dmth_fast as df
 from dmth_fast.retrieval.evaluator import Evaluator
@@ -49,28 +50,6 @@ def test_parts_are_the_whole(sample: Sample, settings, cuts):
     restored.update(sample.codes, sample.database_labels)  # replaced by the state
     restored.load_state_dict(streamed.state_dict())
     assert restored.compute().to_json(per_query=True) == expected
-
-
-RNG = np.random.default_rng(0)
-CODES, LABELS = random_codes(RNG, 40, 12), RNG.integers(0, 3, 40)
-QUERIES, QUERY_LABELS = random_codes(RNG, 6, 12), RNG.integers(0, 3, 6)
-
-
-def reduce_in_process(rank: int, port: int, results) -> None:
-    import torch.distributed as distributed
-
-    distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    evaluator = Evaluator(QUERIES, QUERY_LABELS, bits=12)
-    evaluator.update(CODES[rank::2], LABELS[rank::2])
-    evaluator.all_reduce()
-    other = Evaluator(QUERIES, QUERY_LABELS, bits=12, top_k=rank + 1)
-    try:
-        other.all_reduce()
-        refused = ""
-    except ValueError as error:
-        refused = str(error)
-    results.put((evaluator.compute().to_json(per_query=True), refused))
-    distributed.destroy_process_group()
 
 
 def test_two_processes():

@@ -122,16 +122,15 @@ def test_large_groups_keep_their_digits(before, n, relevant):
 
 
 def test_large_cut_group_with_the_retrieved_normalizer():
-    """Half a million draws cannot underflow, and a mean over random draws agrees."""
-    rankings = TiedRankings(every=np.array([[10, 4000]]), relevant=np.array([[5, 1000]]))
-    found = metrics.average_precision(rankings, 1010, "retrieved")[0]
+    """Hundreds of draws cannot underflow, and a mean over random orders agrees."""
+    rankings = TiedRankings(every=np.array([[10, 1500]]), relevant=np.array([[5, 400]]))
+    found = metrics.average_precision(rankings, 710, "retrieved")[0]
     rng = np.random.default_rng(1)
     values = []
-    for _ in range(300):
-        head = rng.permutation(np.arange(10) < 5)
-        tail = rng.permutation(np.arange(4000) < 1000)
-        values.append(reference.average_precision([*head, *tail], 1010, "retrieved"))
-    assert abs(found - np.mean(values)) < 5 * np.std(values) / math.sqrt(300)
+    for _ in range(100):
+        order = [*rng.permutation(np.arange(10) < 5), *rng.permutation(np.arange(1500) < 400)]
+        values.append(reference.average_precision(np.array(order, dtype=float).tolist(), 710, "retrieved"))
+    assert abs(found - np.mean(values)) < 5 * np.std(values) / math.sqrt(100)
 
 
 @given(st.integers(1, 12), st.integers(0, 12), st.integers(1, 12))
