@@ -2,12 +2,21 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from dmth_fast.learning.baselines import Projection, itq_rotation, lsh, pca
 from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.frozen import Teacher
+from dmth_fast.learning.hasher import Hasher
+from dmth_fast.learning.network import image_batches
+from dmth_fast.learning.protocols import Split
+from dmth_fast.learning.teacher import FusedTeacher
 from dmth_fast.retrieval.codes import pack
 from dmth_fast.retrieval.evaluation import evaluate
 
@@ -30,7 +39,7 @@ def measure(
     name: str,
     *,
     codes: tuple[NDArray[np.uint8], NDArray[np.uint8]],
-    predicted: NDArray[np.int64],
+    predicted: NDArray[np.int64] | None,
     query: ImageSet,
     database: ImageSet,
     bits: int,
@@ -38,24 +47,29 @@ def measure(
     images_per_second: float | None,
     **extra: Any,
 ) -> tuple[Row, Floats]:
-    """Measure codes of (queries, database) and predictions of the queries.
+    """Measure codes of (queries, database) and, if there are any, predictions of the queries.
 
     Returns:
         The row, with accuracy and mAP over the whole database (expected over ties), and each query's average
         precision (q,).
     """
-    labels, others = query.required_labels("evaluation"), database.required_labels("evaluation")
-    report = evaluate(codes[0], labels.numpy(), codes[1], others.numpy(), bits=bits)
+    if query.labels is None or database.labels is None:
+        accuracy, mean, precision = None, None, np.zeros(0)
+    else:
+        labels = query.labels.numpy()
+        report = evaluate(codes[0], labels, codes[1], database.labels.numpy(), bits=bits)
+        accuracy = None if predicted is None else float((predicted == labels).mean())
+        mean, precision = float(report.map), np.asarray(report.average_precision, dtype=np.float64)
     row = {
         "name": name,
         **extra,
-        "accuracy": float((predicted == labels.numpy()).mean()),
-        "map": float(report.map),
+        "accuracy": accuracy,
+        "map": mean,
         "bits": bits,
         "parameters": parameters,
         "images_per_second": images_per_second,
     }
-    return row, np.asarray(report.average_precision, dtype=np.float64)
+    return row, precision
 
 
 def paired_interval(first: Floats, second: Floats, *, seed: int, draws: int = 2000) -> dict[str, float]:
@@ -84,10 +98,186 @@ def paired_interval(first: Floats, second: Floats, *, seed: int, draws: int = 20
 
 def speed(run: Callable[[ImageSet], Any], images: ImageSet, count: int = 1024) -> float:
     """Images a second that ``run`` takes in, after one warm-up, on up to ``count`` images."""
-    import torch
-
     some = images.select(torch.arange(min(count, len(images))))
     run(images.select(torch.arange(min(256, len(images)))))
     begin = time.perf_counter()
     run(some)
     return len(some) / (time.perf_counter() - begin)
+
+
+def compare(
+    split: Split, fused: FusedTeacher, plain: Hasher, distilled: Hasher
+) -> tuple[list[Row], dict[str, Floats]]:
+    """Measure each teacher, their average, the fused teacher, both students and the trivial baseline."""
+    query, database, classes = split.query, split.database, len(split.train.classes)
+    rows: list[Row] = []
+    precisions: dict[str, Floats] = {}
+
+    def add(name: str, **values: Any) -> None:
+        row, precision = measure(name, query=query, database=database, **values)
+        rows.append(row)
+        precisions[name] = precision
+
+    def trivial(name: str, guesses: tuple[Any, Any], **values: Any) -> None:
+        codes = (class_codes(guesses[0], classes), class_codes(guesses[1], classes))
+        add(name, codes=codes, predicted=guesses[0], bits=classes, **values)
+
+    own = [fused.teacher_logits(part) for part in (query, database)]
+    speeds = [speed(partial(_run, teacher, classes), query) for teacher in fused.teachers]
+    for k, teacher in enumerate(fused.teachers):
+        guesses = (own[0][k].argmax(1).numpy(), own[1][k].argmax(1).numpy())
+        trivial(
+            f"teacher {teacher.name}",
+            guesses,
+            parameters=teacher.num_parameters,
+            images_per_second=speeds[k],
+            kind="teacher",
+            note="code: one-hot of its predicted class",
+        )
+    together = 1 / sum(1 / value for value in speeds)
+    average = [torch.stack([torch.softmax(o, 1) for o in part]).mean(0).argmax(1).numpy() for part in own]
+    trivial(
+        "softmax average of the teachers",
+        (average[0], average[1]),
+        parameters=sum(teacher.num_parameters for teacher in fused.teachers),
+        images_per_second=together,
+        kind="average",
+        note="code: one-hot of its predicted class",
+    )
+    outputs = fused.outputs(query)
+    add(
+        f"fused teacher ({fused.config.fusion})",
+        codes=(pack(outputs.values.numpy()), fused.codes(database)),
+        predicted=outputs.logits.argmax(1).numpy(),
+        bits=fused.bits,
+        parameters=fused.num_parameters,
+        images_per_second=together,
+        kind="fused",
+        mean_largest_weight=float(outputs.weights.amax(1).mean()),
+        mean_weights=outputs.weights.mean(0).tolist(),
+        section=True,
+    )
+    for student, name, kind in (
+        (plain, "student, labels only", "plain"),
+        (distilled, "student, distilled", "student"),
+    ):
+        add(
+            name,
+            codes=(student.encode(query), student.encode(database)),
+            predicted=student.predict(query),
+            bits=fused.bits,
+            parameters=student.num_parameters,
+            images_per_second=speed(student.encode, query),
+            kind=kind,
+        )
+    trivial(
+        "trivial: the distilled student's class",
+        (distilled.predict(query), distilled.predict(database)),
+        parameters=distilled.num_parameters,
+        images_per_second=rows[-1]["images_per_second"],
+        kind="trivial",
+        baseline=True,
+        note="code: one-hot of its predicted class",
+    )
+    return rows, precisions
+
+
+def compare_without_labels(
+    split: Split, fused: FusedTeacher, student: Hasher, seed: int
+) -> tuple[list[Row], dict[str, Floats]]:
+    """Measure codes that need no training of each teacher and of all together, and the student.
+
+    Labels, where the images have any, are used to measure alone.
+    """
+    parts = (split.train, split.query, split.database)
+    columns = [fused.teacher_features(part) for part in parts]
+    speeds = [speed(partial(_run, teacher, 0), split.query) for teacher in fused.teachers]
+    together = 1 / sum(1 / value for value in speeds)
+    rows: list[Row] = []
+    precisions: dict[str, Floats] = {}
+
+    def add(name: str, codes: tuple[Any, Any], **values: Any) -> None:
+        row, precision = measure(
+            name,
+            codes=codes,
+            predicted=None,
+            query=split.query,
+            database=split.database,
+            bits=fused.bits,
+            **values,
+        )
+        rows.append(row)
+        precisions[name] = precision
+
+    every = [
+        (t.name, t.num_parameters, speeds[k], [c[k] for c in columns]) for k, t in enumerate(fused.teachers)
+    ]
+    joined = [fused.outputs(part).features for part in parts]
+    parameters = sum(teacher.num_parameters for teacher in fused.teachers)
+    for name, size, images_per_second, (train, query, database) in [
+        *every,
+        ("all teachers", parameters, together, joined),
+    ]:
+        for method, build in _UNTRAINED.items():
+            if method != "LSH" and fused.bits > train.shape[1]:
+                continue
+            project = build(train.float(), fused.bits, seed)
+            add(
+                f"{method} of {name}",
+                (pack(project(query.float()).numpy()), pack(project(database.float()).numpy())),
+                parameters=size,
+                images_per_second=images_per_second,
+                kind="fused" if (method, name) == ("ITQ", "all teachers") else "untrained",
+            )
+    add(
+        "student, no labels",
+        (student.encode(split.query), student.encode(split.database)),
+        parameters=student.num_parameters,
+        images_per_second=speed(student.encode, split.query),
+        kind="student",
+    )
+    return rows, precisions
+
+
+def differences(rows: list[Row], precisions: dict[str, Floats], seed: int) -> list[dict[str, Any]]:
+    """Compare the student with what it could replace, query by query."""
+    by_kind = {row["kind"]: row for row in rows if row["map"] is not None}
+    pairs = [
+        ("student", kind) for kind in ("plain", "fused", "trivial") if {kind, "student"} <= by_kind.keys()
+    ]
+    results = []
+    for first, second in pairs:
+        names = by_kind[first]["name"], by_kind[second]["name"]
+        interval = paired_interval(precisions[names[0]], precisions[names[1]], seed=seed)
+        results.append(
+            {
+                "first": names[0],
+                "second": names[1],
+                "metric": "map",
+                **interval,
+                "accuracy_difference": _less(by_kind[first]["accuracy"], by_kind[second]["accuracy"]),
+                "interval": "95 %, paired bootstrap over queries, one seed",
+            }
+        )
+    return results
+
+
+def _itq(features: Tensor, bits: int, seed: int) -> Projection:
+    projection = pca(features, bits)
+    return projection.then(itq_rotation(projection(features), seed=seed))
+
+
+_UNTRAINED: dict[str, Callable[[Tensor, int, int], Projection]] = {
+    "LSH": lambda features, bits, seed: lsh(features, bits, seed=seed),
+    "PCA": lambda features, bits, _: pca(features, bits),
+    "ITQ": _itq,
+}
+
+
+def _less(first: float | None, second: float | None) -> float | None:
+    return None if first is None or second is None else first - second
+
+
+def _run(teacher: Teacher, classes: int, images: ImageSet) -> None:
+    for _, pixels in image_batches(images, 256):
+        teacher.outputs(pixels, classes)

@@ -69,6 +69,7 @@ class TrainConfig:
         backbone: the student's.
         weights: safetensors file that the student starts from.
         bits: width of all codes.
+        labels: whether labels are learned from; without, the student follows the teachers alone.
         seed: of everything; sections take it over.
         threads: of torch; 0 leaves torch's choice.
         cache: folder of cached teacher features; None: ``cache`` inside the run's folder.
@@ -84,6 +85,7 @@ class TrainConfig:
     backbone: str = "resnet20"
     weights: str | None = None
     bits: int = 64
+    labels: bool = True
     seed: int = 0
     threads: int = 0
     cache: str | None = None
@@ -101,6 +103,12 @@ class TrainConfig:
         for teacher in self.teachers:
             if teacher.weights is not None:
                 refuse_seen(self.protocol, teacher.name or teacher.backbone, teacher.seen)
+        if not self.labels:
+            loss = dataclasses.replace(self.student.loss, hash_loss="none")
+            object.__setattr__(self, "student", dataclasses.replace(self.student, loss=loss))
+            object.__setattr__(self, "fusion", dataclasses.replace(self.fusion, labels=False))
+        elif not self.fusion.labels or self.student.loss.hash_loss == "none":
+            raise ValueError("to train without labels, set labels = false once, at the top")
         for name in ("fusion", "student"):
             section = getattr(self, name)
             if section.training.seed not in (0, self.seed):

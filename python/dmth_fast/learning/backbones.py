@@ -8,45 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dmth_fast.learning.augmentation import IMAGENET, Normalization
+from dmth_fast.learning.backbone import Backbone
+from dmth_fast.learning.cuk import HEADS, WIDTHS, CukStudent
 from dmth_fast.learning.weights import load_weights
-
-
-class Backbone(nn.Module):
-    """A network from normalised images (b, 3, h, w) to features (b, feature_dim).
-
-    Attributes:
-        name: the name :func:`build_backbone` knows it by.
-        feature_dim: length of a feature vector.
-        input_size: side in pixels that it wants; None takes any size the data have.
-        normalization: mean and deviation of its inputs.
-        num_classes: classes of its own classifier, 0 without one.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        feature_dim: int,
-        *,
-        input_size: int | None = None,
-        normalization: Normalization = IMAGENET,
-        num_classes: int = 0,
-    ) -> None:
-        super().__init__()
-        self.name = name
-        self.feature_dim = feature_dim
-        self.input_size = input_size
-        self.normalization = normalization
-        self.num_classes = num_classes
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return features (b, feature_dim) of normalised images (b, 3, h, w)."""
-        raise NotImplementedError
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Return the logits (b, num_classes) of its own classifier."""
-        del features
-        raise ValueError(f"backbone {self.name} has no classifier of its own")
 
 
 class _Block(nn.Module):
@@ -171,6 +135,51 @@ class SqueezeNet(Backbone):
         return features[:, 512:]
 
 
+class ResNet50(Backbone):
+    """torchvision's ResNet-50 (He et al., CVPR 2016); features are the pooled 2048 channels."""
+
+    def __init__(self, name: str) -> None:
+        from torchvision.models import resnet50
+
+        super().__init__(name, 2048, input_size=224, num_classes=1000)
+        network = resnet50(weights=None)
+        for part in ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"):
+            setattr(self, part, getattr(network, part))
+        self.maxpool = network.maxpool
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features (b, 2048)."""
+        x = self.maxpool(torch.relu(self.bn1(self.conv1(images))))
+        maps: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return maps.mean((2, 3))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return the 1000 ImageNet logits."""
+        logits: Tensor = self.fc(features)
+        return logits
+
+
+class AlexNet(Backbone):
+    """torchvision's AlexNet; features are the 4096 values before its last layer."""
+
+    def __init__(self, name: str) -> None:
+        from torchvision.models import alexnet
+
+        super().__init__(name, 4096, input_size=224, num_classes=1000)
+        network = alexnet(weights=None)
+        self.features, self.avgpool, self.classifier = network.features, network.avgpool, network.classifier
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features (b, 4096)."""
+        features: Tensor = self.classifier[:-1](self.avgpool(self.features(images)).flatten(1))
+        return features
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return the 1000 ImageNet logits."""
+        logits: Tensor = self.classifier[-1](features)
+        return logits
+
+
 BACKBONES: dict[str, Callable[[str, int], Backbone]] = {
     **{
         f"resnet{depth}": lambda name, classes: CifarResNet(name, int(name[6:]), classes)
@@ -179,6 +188,13 @@ BACKBONES: dict[str, Callable[[str, int], Backbone]] = {
     "tiny": lambda name, _: TinyNet(name, 16),
     "mobilenet_v2": lambda name, _: MobileNetV2(name),
     "squeezenet1_1": lambda name, _: SqueezeNet(name),
+    "resnet50": lambda name, _: ResNet50(name),
+    "alexnet": lambda name, _: AlexNet(name),
+    **{
+        name + suffix: lambda name, _: CukStudent(name)
+        for name in WIDTHS
+        for suffix in ("", *(f"-{head}" for head in HEADS[1:]))
+    },
 }
 """Builders by name, called with the name and the number of classes of the network's own classifier (0: none).
 

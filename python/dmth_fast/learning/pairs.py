@@ -13,7 +13,7 @@ from torch import Tensor
 from dmth_fast.learning.similarity import check_pairs
 from dmth_fast.learning.weights import load_weights
 
-__all__ = ["SPLITS", "Pairs", "Split", "open_pairs", "read_wikipedia", "split_pairs"]
+__all__ = ["SPLITS", "PairSplit", "Pairs", "open_pairs", "read_wikipedia", "split_pairs"]
 
 _KEYS = ("image", "text", "labels")
 
@@ -78,7 +78,7 @@ class Pairs:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Split:
+class PairSplit:
     """Which pairs are queries, which are searched, which are trained on.
 
     Attributes:
@@ -147,7 +147,7 @@ def read_arrays(path: str | Path, keys: tuple[str, ...]) -> dict[str, Any]:
     return {key: arrays[key] for key in keys}
 
 
-def read_wikipedia(folder: str | Path) -> Split:
+def read_wikipedia(folder: str | Path) -> PairSplit:
     """Read the Wikipedia articles of Rasiwasia et al. (ACM MM 2010): 2,173 to train and search, 693 queries.
 
     Images are 128 visual-word frequencies, texts 10 topic probabilities, labels 10 categories.
@@ -166,7 +166,7 @@ def read_wikipedia(folder: str | Path) -> Split:
     )
     train = len(arrays["I_tr"])
     database = torch.arange(train)
-    return Split(
+    return PairSplit(
         name="wikipedia",
         pairs=Pairs(image=image, text=text, labels=labels),
         query=torch.arange(train, len(image)),
@@ -196,7 +196,7 @@ SPLITS: dict[str, Callable[[Tensor, int], tuple[Tensor, Tensor, Tensor]]] = {
 """Published protocols by name: from multi-hot labels (n, C) and a seed to (query, database, train)."""
 
 
-def split_pairs(pairs: Pairs, protocol: str, *, seed: int) -> Split:
+def split_pairs(pairs: Pairs, protocol: str, *, seed: int) -> PairSplit:
     """Split pairs by a named protocol, or by ``fraction:F``: a seeded fraction are queries.
 
     Raises:
@@ -213,11 +213,13 @@ def split_pairs(pairs: Pairs, protocol: str, *, seed: int) -> Split:
         order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))
         count = max(1, round(fraction * len(pairs)))
         query, database = order[:count].sort().values, order[count:].sort().values
-        return Split(name=protocol, pairs=pairs, query=query, database=database, train=database)
+        return PairSplit(name=protocol, pairs=pairs, query=query, database=database, train=database)
     if protocol not in SPLITS:
         raise ValueError(f"protocol must be one of {', '.join(SPLITS)}, fraction:F; got {protocol!r}")
     query, database, train = SPLITS[protocol](pairs.labels, seed)
-    return Split(name=f"{protocol} (seed {seed})", pairs=pairs, query=query, database=database, train=train)
+    return PairSplit(
+        name=f"{protocol} (seed {seed})", pairs=pairs, query=query, database=database, train=train
+    )
 
 
 def _split_by_label(

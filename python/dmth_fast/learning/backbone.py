@@ -1,0 +1,44 @@
+"""What a backbone is."""
+
+from torch import Tensor, nn
+
+from dmth_fast.learning.augmentation import IMAGENET, Normalization
+
+__all__ = ["Backbone"]
+
+
+class Backbone(nn.Module):
+    """A network from normalised images (b, 3, h, w) to features (b, feature_dim).
+
+    Attributes:
+        name: the name :func:`build_backbone` knows it by.
+        feature_dim: length of a feature vector.
+        input_size: side in pixels that it wants; None takes any size the data have.
+        normalization: mean and deviation of its inputs.
+        num_classes: classes of its own classifier, 0 without one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        feature_dim: int,
+        *,
+        input_size: int | None = None,
+        normalization: Normalization = IMAGENET,
+        num_classes: int = 0,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.feature_dim = feature_dim
+        self.input_size = input_size
+        self.normalization = normalization
+        self.num_classes = num_classes
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features (b, feature_dim) of normalised images (b, 3, h, w)."""
+        raise NotImplementedError
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return the logits (b, num_classes) of its own classifier."""
+        del features
+        raise ValueError(f"backbone {self.name} has no classifier of its own")

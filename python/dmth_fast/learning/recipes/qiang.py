@@ -1,0 +1,277 @@
+"""Qiang et al.: deep hashing of multi-label images by graded pairwise similarity.
+
+Qiang et al., ICACI 2019, doi 10.1109/ICACI.2019.8778549. Known from the abstract: a residual network with a
+hash layer; the similarity of a pair is the cosine of its label vectors; fine-tuned; mAP improved 1.0432 and
+1.1114 times on two sets.
+
+``s_ij = <l_i, l_j> / (|l_i| |l_j|)``; pairs with s < .01 or s > .99 are hard, the others soft. The loss is
+that of Zhang et al. (arXiv 1803.02987), whose similarity this is, in its two official forms, ``u = tanh h``:
+
+* ``isdh``: hard pairs ten times the likelihood, soft pairs ``(s - sigma(5 phi / b))^2``;
+* ``idhn``: hard pairs the likelihood, soft pairs ``.1 b ((phi + b) / (2 b) - s)^2``;
+
+both with ``.1 mean ||u| - 1|``. A widely copied form, ``(u u^T / 2 + q - 2 s q)^2``, is not used: its minimum
+is out of reach for s near 0 or 1.
+
+Unknown: the network's depth, its loss on soft pairs, the sets' splits, the schedule. Chosen here: any
+pre-trained backbone, at a hundredth of the hash layer's learning rate, or frozen with cached features; AdamW,
+cosine schedule. The references, on the same network and schedule, are the same losses with s in {0, 1}, DCH,
+OrthoHash with soft labels and CSQ.
+"""
+
+import dataclasses
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dmth_fast import evaluate, pack
+from dmth_fast.comparison import Floats, paired_interval
+from dmth_fast.learning.backbones import build_backbone
+from dmth_fast.learning.config import (
+    AugmentationConfig,
+    HasherConfig,
+    LossConfig,
+    TrainingConfig,
+    at_least,
+    one_of,
+)
+from dmth_fast.learning.frozen import Teacher
+from dmth_fast.learning.losses import build_centers, build_loss
+from dmth_fast.learning.multilabel import (
+    FeatureNetwork,
+    MultiLabelBatches,
+    MultiLabelConfig,
+    MultiLabelSplit,
+    open_multilabel,
+)
+from dmth_fast.learning.network import HashNetwork, image_batches, prepare
+from dmth_fast.learning.objective import StudentObjective
+from dmth_fast.learning.pairdata import frozen_features
+from dmth_fast.learning.recipes.results import Row, over_seeds, write_result
+from dmth_fast.learning.training import train_objective
+
+ARMS: dict[str, LossConfig] = {
+    "isdh, 0/1 similarity": LossConfig(
+        hash_loss="isdh", similarity="binary", quantizer="l1", quantization=0.1
+    ),
+    "isdh": LossConfig(hash_loss="isdh", quantizer="l1", quantization=0.1),
+    "idhn, 0/1 similarity": LossConfig(
+        hash_loss="idhn", similarity="binary", quantizer="l1", quantization=0.1
+    ),
+    "idhn": LossConfig(hash_loss="idhn", quantizer="l1", quantization=0.1),
+    "dch": LossConfig(hash_loss="dch", similarity="binary", quantizer="cauchy", quantization=0.1),
+    "ortho": LossConfig(hash_loss="ortho", margin=0.2),
+    "csq": LossConfig(hash_loss="csq", quantizer="l2", quantization=1e-4),
+}
+"""The compared losses by name."""
+
+Network = HashNetwork | FeatureNetwork
+
+COLUMNS = ("map", "map_1000", "ndcg_100", "acg_100", "wap_100")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A comparison of losses on one set of multi-label images.
+
+    Attributes:
+        data: the images.
+        backbone: its name.
+        weights: of the backbone, below the data's root; None: from scratch.
+        frozen: keep the backbone as it is and train a hidden layer and the hash layer on its cached features.
+        hidden: width of that hidden layer.
+        cache: folder of cached features; None: ``cache`` inside the run's folder.
+        arms: keys of :data:`ARMS`.
+        bits: widths.
+        seeds: of networks and batches.
+        threads: of torch; 0 leaves torch's choice.
+        augmentation: of images; none where the backbone is frozen.
+        training: equal for all arms.
+    """
+
+    data: MultiLabelConfig
+    backbone: str = "mobilenet_v2"
+    weights: str | None = "weights/mobilenet_v2-imagenet.safetensors"
+    frozen: bool = False
+    hidden: int = 512
+    cache: str | None = None
+    arms: tuple[str, ...] = tuple(ARMS)
+    bits: tuple[int, ...] = (64, 48, 32, 16)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    threads: int = 0
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(optimizer="adamw", lr=1e-3, backbone_lr=0.01, epochs=10)
+    )
+
+    def __post_init__(self) -> None:
+        for arm in self.arms:
+            one_of("arms", arm, ARMS)
+        for name in ("arms", "bits", "seeds"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must hold at least one value, got none")
+        at_least("threads", self.threads, 0)
+        at_least("hidden", self.hidden, 1)
+        if self.frozen and self.weights is None:
+            raise ValueError("a frozen backbone needs weights, got none")
+
+
+def toy(seed: int = 0) -> Config:
+    """Seconds on the digits, labelled with the digit, even, and below five."""
+    return Config(
+        data=MultiLabelConfig(source="digits"),
+        backbone="tiny-8",
+        weights=None,
+        bits=(32,),
+        seeds=(seed,),
+        threads=1,
+        augmentation=AugmentationConfig(padding=1, flip=False),
+        training=TrainingConfig(optimizer="adamw", lr=3e-3, epochs=3),
+    )
+
+
+def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[str, Any]:
+    """Train and measure every arm at every width and seed, and write ``result.json``."""
+    begin, out = time.perf_counter(), Path(out_dir)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    root = Path(config.data.root or os.environ.get("DMTH_FAST_DATA", "."))
+    split = open_multilabel(config.data, root)
+    inputs = _features(config, split, root, out) if config.frozen else None
+    runs: list[Row] = []
+    precisions: dict[tuple[str, int, str], list[Floats]] = {}
+    for bits in config.bits:
+        for seed in config.seeds:
+            for arm in config.arms:
+                network = train_arm(config, split, ARMS[arm], bits, seed, root, inputs, progress)
+                figures, per_query = measure(network, split, bits, inputs)
+                runs.append({"name": arm, "bits": bits, "seed": seed, **figures})
+                for metric, values in per_query.items():
+                    precisions.setdefault((arm, bits, metric), []).append(values)
+    return write_result(
+        out,
+        recipe="qiang",
+        config=config,
+        protocol=split.name,
+        metric="mAP@all, mAP@1000 (divided by the relevant among them), NDCG, ACG, WAP@100 by shared labels; "
+        "all expected over ties",
+        split={
+            "query": split.query.split_hash(),
+            "database": split.database.split_hash(),
+            "queries": len(split.query),
+            "database_images": len(split.database),
+            "unlabelled": [
+                len(split.database) - len(split.labelled),
+                int((~split.query_labels.any(1)).sum()),
+            ],
+            "labels": split.query_labels.shape[1],
+        },
+        rows=over_seeds(runs, by=("name", "bits"), columns=COLUMNS),
+        comparisons=_comparisons(config, precisions),
+        seconds=time.perf_counter() - begin,
+        runs=runs,
+    )
+
+
+def train_arm(
+    config: Config,
+    split: MultiLabelSplit,
+    loss: LossConfig,
+    bits: int,
+    seed: int,
+    root: Path,
+    inputs: tuple[Tensor, Tensor] | None,
+    progress: bool,
+) -> Network:
+    """Train one network on the labelled images of the database; returns it in evaluation mode."""
+    training = dataclasses.replace(config.training, seed=seed)
+    labelled = split.labelled
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if inputs is None:
+            backbone = build_backbone(config.backbone, config.weights and root / config.weights)
+            network: Network = HashNetwork(backbone, bits).to(memory_format=torch.channels_last)
+        else:
+            network = FeatureNetwork(inputs[1][labelled], config.hidden, bits)
+    centers = build_centers(loss, split.query_labels.shape[1], bits, seed=seed)
+    settings = HasherConfig(loss=loss, training=training)
+    # The objective only calls the network, and both kinds answer alike.
+    objective = StudentObjective(cast(HashNetwork, network), build_loss(loss, centers), settings, None)
+    batches = MultiLabelBatches(
+        None if inputs else split.database.select(labelled),
+        split.database_labels[labelled],
+        backbone=None if isinstance(network, FeatureNetwork) else network.backbone,
+        features=inputs[1][labelled] if inputs else None,
+        augmentation=config.augmentation,
+        seed=seed,
+    )
+    train_objective(
+        objective, batches, training, title=f"{loss.hash_loss} {bits} bits", settings={}, progress=progress
+    )
+    return network.to("cpu").eval()
+
+
+def measure(
+    network: Network, split: MultiLabelSplit, bits: int, inputs: tuple[Tensor, Tensor] | None
+) -> tuple[dict[str, float], dict[str, Floats]]:
+    """Figures of the codes, and each query's average precision and NDCG@100."""
+    codes = []
+    with torch.inference_mode():
+        for side, images in enumerate((split.query, split.database)):
+            if isinstance(network, FeatureNetwork):
+                assert inputs is not None
+                values = network(inputs[side])[1]
+            else:
+                batches = (prepare(network.backbone, x) for _, x in image_batches(images, 256))
+                values = torch.cat([network(batch)[1] for batch in batches])
+            codes.append(pack(values.numpy()))
+    labels = split.query_labels.numpy(), split.database_labels.numpy()
+    arguments = codes[0], labels[0], codes[1], labels[1]
+    whole = evaluate(*arguments, bits=bits, precision_at=(100,), graded="shared")
+    top = evaluate(*arguments, bits=bits, top_k=1000, normalizer="retrieved")
+    figures = {
+        "map": whole.map,
+        "map_1000": top.map,
+        "ndcg_100": whole.ndcg_at[100],
+        "acg_100": whole.acg_at[100],
+        "wap_100": whole.wap_at[100],
+    }
+    return figures, {"map": whole.average_precision, "ndcg_100": whole.per_query["ndcg_at_100"]}
+
+
+def _features(config: Config, split: MultiLabelSplit, root: Path, out: Path) -> tuple[Tensor, Tensor]:
+    teacher = Teacher(config.backbone, root / str(config.weights), input_size=config.data.size)
+    cache = Path(config.cache) if config.cache else out / "cache"
+    query, database = (frozen_features(teacher, images, cache) for images in (split.query, split.database))
+    return query, database
+
+
+def _comparisons(
+    config: Config, precisions: dict[tuple[str, int, str], list[Floats]]
+) -> list[dict[str, Any]]:
+    """Each graded loss against the same loss with s in {0, 1}: paired, over queries and seeds."""
+    results = []
+    for first in ("isdh", "idhn"):
+        second = f"{first}, 0/1 similarity"
+        for bits in config.bits:
+            for metric in ("map", "ndcg_100"):
+                if (first, bits, metric) in precisions and (second, bits, metric) in precisions:
+                    pair = [np.stack(precisions[name, bits, metric]) for name in (first, second)]
+                    results.append(
+                        {
+                            "first": first,
+                            "second": second,
+                            "bits": bits,
+                            "metric": metric,
+                            "ratio": float(pair[0].mean() / pair[1].mean()),
+                            **paired_interval(pair[0], pair[1], seed=0),
+                            "interval": f"95 %, paired bootstrap over queries and {len(config.seeds)} seeds",
+                        }
+                    )
+    return results

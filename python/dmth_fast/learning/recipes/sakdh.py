@@ -1,0 +1,222 @@
+"""SAKDH: unsupervised cross-modal hashing by a semantic-alignment teacher (Li et al. 2021).
+
+Li, Li, Tang, Peng, Ma, Yang, Computational Intelligence and Neuroscience 2021, 5107034. Known from the
+abstract: the teacher is an unsupervised semantic-alignment hashing method that builds a modal-fusion
+similarity matrix; the matrix that is reconstructed from the teacher supervises the student.
+
+Stage 1, teacher (DSAH, Yang et al. 2020): codes whose cosines follow ``S = k (a S_I + (1 - a) S_T)``, with
+decoders across the modalities.
+
+Stage 2, student, from scratch: ``R = cos`` of the teacher's codes, those of image and text side by side.
+
+* ``soft``: ``MSE(cos(U_I, U_T), R) + .5 MSE(cos(U_I, U_I), R) + .5 MSE(cos(U_T, U_T), R)``, the
+  relational term that also distils image students;
+* ``hard``: likelihood of ``S_ij = 1`` where j is among the n nearest of i under R.
+
+Both with quantisation towards ``sign(U_I + U_T)`` and balanced bits.
+
+Unknown: the student's networks and loss, its weights, the schedule. Chosen here: small towers on frozen
+features for teacher and student alike, the losses above after UKD (Hu et al. 2020), AdamW, equal schedules.
+"""
+
+import dataclasses
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dmth_fast import evaluate, pack
+from dmth_fast.comparison import Floats, paired_interval
+from dmth_fast.learning.alignment import CrossModalConfig
+from dmth_fast.learning.baselines import cca, itq_rotation, pca
+from dmth_fast.learning.config import at_least, one_of
+from dmth_fast.learning.crossmodal import CrossModalHasher
+from dmth_fast.learning.pairdata import PairDataConfig, open_pair_split
+from dmth_fast.learning.pairs import Pairs, PairSplit
+from dmth_fast.learning.recipes.results import Row, over_seeds, write_result
+
+BASELINES = ("random", "pca-cca", "itq-cca")
+TEACHERS = ("djsrh", "jdsh", "dsah")
+STUDENTS = ("hard", "soft")
+COLUMNS = ("image_to_text_50", "image_to_text", "text_to_image_50", "text_to_image")
+
+Codes = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A comparison of cross-modal hashing methods on one set of pairs.
+
+    Attributes:
+        data: the pairs.
+        bits: widths.
+        seeds: of networks, batches and rotations.
+        methods: of :data:`BASELINES`, :data:`TEACHERS` and :data:`STUDENTS`; students follow the DSAH teacher
+            of their width and seed.
+        ridge: of CCA.
+        threads: of torch; 0 leaves torch's choice.
+        model: of every teacher and student.
+    """
+
+    data: PairDataConfig
+    bits: tuple[int, ...] = (16, 32, 64, 128)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    methods: tuple[str, ...] = (*BASELINES, *TEACHERS, *STUDENTS)
+    ridge: float = 0.1
+    threads: int = 0
+    model: CrossModalConfig = field(default_factory=CrossModalConfig)
+
+    def __post_init__(self) -> None:
+        for method in self.methods:
+            one_of("methods", method, (*BASELINES, *TEACHERS, *STUDENTS))
+        if set(self.methods) & set(STUDENTS) and "dsah" not in self.methods:
+            raise ValueError("methods must include 'dsah', the teacher of 'hard' and 'soft'")
+        for name in ("bits", "seeds", "methods"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must hold at least one value, got none")
+        at_least("threads", self.threads, 0)
+
+
+def toy(seed: int = 0) -> Config:
+    """Seconds on digit images paired with words made from their label and shape: a toy, not a result."""
+    training = dataclasses.replace(CrossModalConfig().training, epochs=5)
+    return Config(
+        data=PairDataConfig(source="digits"),
+        bits=(32,),
+        seeds=(seed,),
+        threads=1,
+        model=CrossModalConfig(hidden=64, neighbours=100, training=training),
+    )
+
+
+def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[str, Any]:
+    """Train and measure every method at every width and seed; write ``result.json`` and the last students."""
+    begin, out = time.perf_counter(), Path(out_dir)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    root = Path(config.data.root or os.environ.get("DMTH_FAST_DATA", "."))
+    split = open_pair_split(config.data, root, out)
+    runs: list[Row] = []
+    precisions: dict[tuple[str, int, str], list[Floats]] = {}
+    skipped: list[str] = []
+    for bits in config.bits:
+        for seed in config.seeds:
+            hashers: dict[str, CrossModalHasher] = {}
+            for method in config.methods:
+                try:
+                    codes = _codes(method, split, bits, seed, config, hashers, progress)
+                except ValueError as error:
+                    if method not in ("itq-cca", "pca-cca"):
+                        raise
+                    skipped.append(f"{method}, {bits} bits: {error}")
+                    continue
+                figures, per_query = measure(codes, split, bits)
+                runs.append({"name": method, "bits": bits, "seed": seed, **figures})
+                for direction, values in per_query.items():
+                    precisions.setdefault((method, bits, direction), []).append(values)
+        for method in set(STUDENTS) & set(hashers):
+            hashers[method].save(out / f"{method}-{bits}")
+    return write_result(
+        out,
+        recipe="sakdh",
+        config=config,
+        protocol=split.name,
+        metric="mAP over the first 50 (divided by the relevant among them) and over all, expected over ties",
+        split={
+            "hash": split.hash,
+            "queries": len(split.query),
+            "database": len(split.database),
+            "train": len(split.train),
+            "unlabelled": split.pairs.num_unlabelled,
+        },
+        rows=over_seeds(runs, by=("name", "bits"), columns=COLUMNS),
+        comparisons=_comparisons(config, precisions),
+        seconds=time.perf_counter() - begin,
+        runs=runs,
+        left_out=sorted(set(skipped)),
+    )
+
+
+def measure(codes: Codes, split: PairSplit, bits: int) -> tuple[dict[str, float], dict[str, Floats]]:
+    """Search texts by images and images by texts; returns the figures and each query's average precision."""
+    figures: dict[str, float] = {}
+    per_query: dict[str, Floats] = {}
+    labels = split.pairs.labels.numpy()
+    queries, searched = labels[split.query.numpy()], labels[split.database.numpy()]
+    for direction, query, database in (
+        ("image_to_text", codes["query_image"], codes["database_text"]),
+        ("text_to_image", codes["query_text"], codes["database_image"]),
+    ):
+        whole = evaluate(query, queries, database, searched, bits=bits)
+        top = evaluate(query, queries, database, searched, bits=bits, top_k=50, normalizer="retrieved")
+        figures |= {direction: whole.map, f"{direction}_50": top.map}
+        per_query |= {direction: whole.average_precision, f"{direction}_50": top.average_precision}
+    return figures, per_query
+
+
+def _codes(
+    method: str,
+    split: PairSplit,
+    bits: int,
+    seed: int,
+    config: Config,
+    hashers: dict[str, CrossModalHasher],
+    progress: bool,
+) -> Codes:
+    train = split.pairs.select(split.train)
+    if method == "random":
+        generator = torch.Generator().manual_seed(seed)
+        image, text = (torch.randn(len(split.pairs), bits, generator=generator) for _ in range(2))
+    elif method in BASELINES:
+        image, text = _linear(method, train, split.pairs, bits, seed, config.ridge)
+    else:
+        training = dataclasses.replace(config.model.training, seed=seed)
+        sections = {item.name: getattr(config.model, item.name) for item in dataclasses.fields(config.model)}
+        hasher = CrossModalHasher(
+            train.image.shape[1], train.text.shape[1], bits, **{**sections, "training": training}
+        )
+        teacher = hashers["dsah"] if method in STUDENTS else None
+        hashers[method] = hasher.fit(train, recipe=method, teacher=teacher, progress=progress)
+        image, text = hasher.values_image(split.pairs.image), hasher.values_text(split.pairs.text)
+    packed = {"image": pack(image.numpy()), "text": pack(text.numpy())}
+    parts = {"query": split.query.numpy(), "database": split.database.numpy()}
+    return {f"{part}_{side}": packed[side][index] for part, index in parts.items() for side in packed}
+
+
+def _linear(
+    method: str, train: Pairs, pairs: Pairs, bits: int, seed: int, ridge: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Signs of the principal components of shared (CCA) projections; ``itq-cca`` rotates them first."""
+    projections = cca(train.image, train.text, bits, ridge=ridge)
+    both = torch.cat([projections[0](train.image), projections[1](train.text)])
+    components = pca(both, bits)
+    rotation = itq_rotation(components(both), seed=seed) if method == "itq-cca" else torch.eye(bits).double()
+    codes = components.then(rotation)
+    return codes(projections[0](pairs.image)), codes(projections[1](pairs.text))
+
+
+def _comparisons(
+    config: Config, precisions: dict[tuple[str, int, str], list[Floats]]
+) -> list[dict[str, Any]]:
+    """Each student against its teacher, and the teacher against ITQ on CCA, paired."""
+    asked = [(student, "dsah") for student in STUDENTS] + [("dsah", "itq-cca")]
+    return [
+        {
+            "first": first,
+            "second": second,
+            "bits": bits,
+            "metric": metric,
+            **paired_interval(
+                np.stack(precisions[first, bits, metric]), np.stack(precisions[second, bits, metric]), seed=0
+            ),
+            "interval": f"95 %, paired bootstrap over queries and {len(config.seeds)} seeds",
+        }
+        for first, second in asked
+        for bits in config.bits
+        for metric in COLUMNS
+        if (first, bits, metric) in precisions and (second, bits, metric) in precisions
+    ]
