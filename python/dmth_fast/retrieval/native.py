@@ -9,7 +9,8 @@ force, see :func:`isa`).
 """
 
 import os
-from typing import Any, TypeAlias
+from types import ModuleType
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,9 @@ Ids: TypeAlias = npt.NDArray[np.int64]
 Labels: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.uint64]
 
 __all__ = [
+    "CudaStatus",
+    "cuda",
+    "cuda_available",
     "hamming_distances",
     "histograms",
     "isa",
@@ -293,6 +297,65 @@ def relevant_ranks(
     return _core.relevant_ranks(
         codes, queries, database_labels, query_labels, thread_count(threads), _isa(isa)
     )
+
+
+class CudaStatus(NamedTuple):
+    """Whether CUDA can be used; true and false as ``available`` is.
+
+    Attributes:
+        available: This build has the CUDA module, and there are a driver and a device for it.
+        reason: Why not; empty where it is available.
+        driver: Newest CUDA version of the driver, 1000 * major + 10 * minor; 0 without a driver or module.
+        runtime: CUDA version of the module, 0 without one.
+        devices: The number of devices.
+    """
+
+    available: bool
+    reason: str
+    driver: int
+    runtime: int
+    devices: int
+
+    def __bool__(self) -> bool:
+        """As ``available``."""
+        return self.available
+
+
+def cuda_available() -> CudaStatus:
+    """Whether the verbs can run on a CUDA device, and if not, why; never raises.
+
+    Returns:
+        A :class:`CudaStatus`.
+
+    Example:
+        >>> status = cuda_available()
+        >>> bool(status) == (status.reason == "")
+        True
+    """
+    try:
+        from dmth_fast import _cuda
+    except ImportError as error:
+        missing = isinstance(error, ModuleNotFoundError)
+        reason = "this build of dmth_fast has no CUDA module" if missing else f"its CUDA module: {error}"
+        return CudaStatus(False, reason, 0, 0, 0)
+    driver, runtime, devices, reason = _cuda.status()
+    return CudaStatus(not reason, reason, driver, runtime, devices)
+
+
+def cuda() -> ModuleType:
+    """The module ``_cuda``: the verbs on device memory, by address.
+
+    Returns:
+        The module; only :mod:`dmth_fast.retrieval.cuda` calls it.
+
+    Raises:
+        RuntimeError: CUDA is not available; says why.
+    """
+    try:
+        from dmth_fast import _cuda
+    except ImportError:
+        raise RuntimeError(f"CUDA tensors need the CUDA module: {cuda_available().reason}") from None
+    return _cuda
 
 
 def _isa(wanted: str | None) -> str:
