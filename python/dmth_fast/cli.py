@@ -290,6 +290,16 @@ def bench(
         write_json(json, result)
 
 
+@app.command()
+def check() -> None:
+    """Check this installation: every kernel against the reference, the torch operators, the accelerator."""
+    from dmth_fast import check as self_test
+
+    failed = self_test.run(_console())
+    if failed:
+        raise RuntimeError(f"{failed} of the checks failed, see the table")
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit.
 
