@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,12 @@ import torch
 
 from dmth_fast import environment
 from dmth_fast.atomic import write_json, write_text
-from dmth_fast.comparison import Floats, Row, class_codes, measure, paired_interval, speed
+from dmth_fast.comparison import compare, compare_without_labels, differences
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.frozen import Teacher
 from dmth_fast.learning.hasher import Hasher
-from dmth_fast.learning.network import image_batches
-from dmth_fast.learning.protocols import Split, open_split
+from dmth_fast.learning.protocols import open_split
 from dmth_fast.learning.teacher import FusedTeacher
-from dmth_fast.retrieval.codes import pack
 from dmth_fast.trainconfig import TeacherConfig, TrainConfig, dump_config, load_config
 
 __all__ = ["TeacherConfig", "TrainConfig", "load_config", "train"]
@@ -96,7 +93,8 @@ def train(
     with watch.stage("fused teacher"):
         fused.fit(split.train, progress, run_dir=out / "fused", resume=resume)
     students: dict[str, Hasher] = {}
-    for name, teacher in (("plain", None), ("student", fused)):
+    arms = (("plain", None), ("student", fused)) if config.labels else (("student", fused),)
+    for name, teacher in arms:
         with watch.stage(f"{name} student"):
             students[name] = _student(config, root).fit(
                 split.train,
@@ -107,7 +105,10 @@ def train(
             )
             students[name].save(out / name)
     with watch.stage("evaluation"):
-        rows, precisions = compare(config, split, fused, students["plain"], students["student"])
+        if config.labels:
+            rows, precisions = compare(split, fused, students["plain"], students["student"])
+        else:
+            rows, precisions = compare_without_labels(split, fused, students["student"], config.seed)
     result = {
         "format": FORMAT,
         "command": command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -127,109 +128,12 @@ def train(
         "seconds": {**watch.seconds, "of which caching teacher features": round(fused.cache_seconds, 2)},
         "resumed": resume,
         "rows": rows,
-        "comparisons": _comparisons(rows, precisions, config.seed),
+        "comparisons": differences(rows, precisions, config.seed),
         "history": {"fused": fused.history, **{name: student.history for name, student in students.items()}},
         "config": dump_config(config),
     }
     write_json(out / "result.json", result)
     return result
-
-
-def compare(
-    config: TrainConfig, split: Split, fused: FusedTeacher, plain: Hasher, distilled: Hasher
-) -> tuple[list[Row], dict[str, Floats]]:
-    """Measure each teacher, their average, the fused teacher, both students and the trivial baseline."""
-    query, database, classes = split.query, split.database, len(split.train.classes)
-    rows: list[Row] = []
-    precisions: dict[str, Floats] = {}
-
-    def add(name: str, **values: Any) -> None:
-        row, precision = measure(name, query=query, database=database, **values)
-        rows.append(row)
-        precisions[name] = precision
-
-    def trivial(name: str, guesses: tuple[Any, Any], **values: Any) -> None:
-        codes = (class_codes(guesses[0], classes), class_codes(guesses[1], classes))
-        add(name, codes=codes, predicted=guesses[0], bits=classes, **values)
-
-    own = [fused.teacher_logits(part) for part in (query, database)]
-    speeds = [speed(partial(_run, teacher, classes), query) for teacher in fused.teachers]
-    for k, teacher in enumerate(fused.teachers):
-        guesses = (own[0][k].argmax(1).numpy(), own[1][k].argmax(1).numpy())
-        trivial(
-            f"teacher {teacher.name}",
-            guesses,
-            parameters=teacher.num_parameters,
-            images_per_second=speeds[k],
-            kind="teacher",
-            note="code: one-hot of its predicted class",
-        )
-    together = 1 / sum(1 / value for value in speeds)
-    average = [torch.stack([torch.softmax(o, 1) for o in part]).mean(0).argmax(1).numpy() for part in own]
-    trivial(
-        "softmax average of the teachers",
-        (average[0], average[1]),
-        parameters=sum(teacher.num_parameters for teacher in fused.teachers),
-        images_per_second=together,
-        kind="average",
-        note="code: one-hot of its predicted class",
-    )
-    outputs = fused.outputs(query)
-    add(
-        f"fused teacher ({config.fusion.fusion})",
-        codes=(pack(outputs.values.numpy()), fused.codes(database)),
-        predicted=outputs.logits.argmax(1).numpy(),
-        bits=config.bits,
-        parameters=fused.num_parameters,
-        images_per_second=together,
-        kind="fused",
-        mean_largest_weight=float(outputs.weights.amax(1).mean()),
-        mean_weights=outputs.weights.mean(0).tolist(),
-        section=True,
-    )
-    for student, name, kind in (
-        (plain, "student, labels only", "plain"),
-        (distilled, "student, distilled", "student"),
-    ):
-        add(
-            name,
-            codes=(student.encode(query), student.encode(database)),
-            predicted=student.predict(query),
-            bits=config.bits,
-            parameters=student.num_parameters,
-            images_per_second=speed(student.encode, query),
-            kind=kind,
-        )
-    trivial(
-        "trivial: the distilled student's class",
-        (distilled.predict(query), distilled.predict(database)),
-        parameters=distilled.num_parameters,
-        images_per_second=rows[-1]["images_per_second"],
-        kind="trivial",
-        baseline=True,
-        note="code: one-hot of its predicted class",
-    )
-    return rows, precisions
-
-
-def _comparisons(rows: list[Row], precisions: dict[str, Floats], seed: int) -> list[dict[str, Any]]:
-    by_kind = {row["kind"]: row for row in rows}
-    pairs = (("student", "plain"), ("student", "fused"), ("student", "trivial"))
-    results = []
-    for first, second in pairs:
-        names = by_kind[first]["name"], by_kind[second]["name"]
-        interval = paired_interval(precisions[names[0]], precisions[names[1]], seed=seed)
-        results.append(
-            {
-                "first": names[0],
-                "second": names[1],
-                "metric": "map",
-                **interval,
-                "accuracy_difference": by_kind[first]["accuracy"] - by_kind[second]["accuracy"],
-                "interval": "95 %, paired bootstrap over queries, one seed",
-            }
-        )
-    return results
 
 
 def _refuse_other_run(out: Path, config: TrainConfig, resume: bool) -> None:
@@ -259,6 +163,10 @@ def _teacher(
     config: TrainConfig, k: int, train_images: ImageSet, root: Path, out: Path, resume: bool, progress: bool
 ) -> Teacher:
     card = config.teachers[k]
+    if card.weights is None and not config.labels:
+        raise ValueError(
+            f"teacher {card.name or card.backbone} needs weights: without labels none is trained"
+        )
     if card.weights is not None:
         return Teacher(
             card.backbone,
@@ -276,8 +184,3 @@ def _teacher(
         card.backbone, config.bits, training=training, augmentation=config.augmentation, loss=student.loss
     ).fit(train_images, progress=progress, run_dir=out / f"teacher-{k}-run", resume=resume)
     return Teacher(hasher, name=card.name, input_size=card.input_size, precision=card.precision)
-
-
-def _run(teacher: Teacher, classes: int, images: ImageSet) -> None:
-    for _, pixels in image_batches(images, 256):
-        teacher.outputs(pixels, classes)

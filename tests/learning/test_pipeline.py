@@ -5,8 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from dmth_fast import Hasher
+from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.weights import save_tensors
 from dmth_fast.pipeline import load_config, train
 from dmth_fast.trainconfig import dump_config
 
@@ -39,6 +42,11 @@ epochs = 4
 [student.training]
 epochs = 2
 """
+
+
+@pytest.fixture(scope="session")
+def train_images(sets: tuple[ImageSet, ImageSet]) -> ImageSet:
+    return sets[0]
 
 
 @pytest.fixture
@@ -82,6 +90,7 @@ def test_overrides(toml: Path) -> None:
         ("fusion.augmentation.padding=3", ValueError, r"fusion\.augmentation differs"),
         ("epochs", ValueError, r"must look like a\.b=value"),
         ("teachers=[]", ValueError, "at least one"),
+        ("fusion.labels=false", ValueError, "set labels = false once, at the top"),
     ],
 )
 def test_bad_keys_and_values(toml: Path, override: str, error: type[Exception], message: str) -> None:
@@ -128,3 +137,42 @@ def test_a_run_measures_every_row_and_resumes(toml: Path, tmp_path: Path) -> Non
     assert [[row[k] for k in keep] for row in again["rows"]] == [
         [row[k] for k in keep] for row in result["rows"]
     ]
+
+
+def test_training_without_labels_measures_with_them(toml: Path, tmp_path: Path, single: Hasher) -> None:
+    save_tensors(tmp_path / "teacher.safetensors", single.network.backbone.state_dict())
+    lines = TOML.replace("[[teachers]]", "[[later]]", 1).split("[[later]]")[0]
+    toml.write_text(
+        f"labels = false\n{lines}\n[[teachers]]\nbackbone = 'tiny-8'\nweights = 'teacher.safetensors'\n"
+        "[fusion]\nviews = 1\n[student.training]\nepochs = 2"
+    )
+    config = load_config(toml, [f"data.root={tmp_path}"])
+    assert config.student.loss.hash_loss == "none"
+    result = train(config, tmp_path / "run", progress=False)
+    assert [row["name"] for row in result["rows"]] == [
+        *("LSH of tiny-8", "PCA of tiny-8", "ITQ of tiny-8"),
+        *("LSH of all teachers", "PCA of all teachers", "ITQ of all teachers", "student, no labels"),
+    ]
+    assert all(row["accuracy"] is None and row["map"] > 0.1 for row in result["rows"])
+    assert len(result["comparisons"]) == 1
+
+
+def test_a_folder_of_photos_gives_a_student_and_no_figures(
+    toml: Path, tmp_path: Path, single: Hasher, train_images: ImageSet
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for i in range(80):
+        Image.fromarray(train_images.images[i : i + 1][0].permute(1, 2, 0).numpy()).save(
+            tmp_path / "photos" / f"{i}.png"
+        )
+    save_tensors(tmp_path / "teacher.safetensors", single.network.backbone.state_dict())
+    toml.write_text(
+        "protocol = 'folder'\nlabels = false\nbackbone = 'tiny-4'\nbits = 24\n"
+        "[data]\ntrain = 'photos'\nlabels = 'none'\n"
+        "[[teachers]]\nbackbone = 'tiny-8'\nweights = 'teacher.safetensors'\n"
+        "[fusion]\nviews = 1\n[student.training]\nepochs = 2\nbatch_size = 32"
+    )
+    result = train(load_config(toml, [f"data.root={tmp_path}"]), tmp_path / "run", progress=False)
+    assert all(row["map"] is None for row in result["rows"])
+    assert result["comparisons"] == []
+    assert Hasher.load(tmp_path / "run" / "student").encode(tmp_path / "photos").shape == (80, 3)

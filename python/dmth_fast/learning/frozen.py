@@ -99,7 +99,7 @@ class Teacher:
                 self.backbone, prepare(self.backbone, pixels, self.input_size), self.precision
             )
             columns = {"features": features}
-            if self.num_classes == num_classes:
+            if num_classes and self.num_classes == num_classes:
                 if self._hasher is not None and self._hasher.hash_loss is not None:
                     columns["logits"] = self._hasher.hash_loss.logits(self._hasher.network.head(features))
                 else:

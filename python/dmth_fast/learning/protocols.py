@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from dmth_fast.learning.config import at_least, within
+from dmth_fast.learning.config import at_least, one_of, within
 from dmth_fast.learning.data import ImageSet, digits, join, open_images, split_by_class
 from dmth_fast.protocols import make_split
 
@@ -21,6 +21,7 @@ class DataConfig:
         query: path or glob pattern of the queries; None holds out a part of ``train``.
         query_fraction: the part held out, of each class, where ``query`` is None.
         size: side in pixels; None keeps the files' own.
+        labels: ``folders``: classes are folders; ``none``: there are none, and nothing is measured.
         strict: stop at an image that cannot be read.
     """
 
@@ -29,9 +30,11 @@ class DataConfig:
     query: str | None = None
     query_fraction: float = 0.1
     size: int | None = None
+    labels: str = "folders"
     strict: bool = False
 
     def __post_init__(self) -> None:
+        one_of("labels", self.labels, ("folders", "none"))
         within("query_fraction", self.query_fraction, 0, 1)
         if self.size is not None:
             at_least("size", self.size, 1)
@@ -63,6 +66,8 @@ def open_split(protocol: str, data: DataConfig, root: Path, seed: int) -> Split:
         >>> len(split.query), len(split.database)
         (599, 1198)
     """
+    if data.labels == "none" and protocol != "folder":
+        raise ValueError(f"protocol {protocol} needs labels to measure: data.labels must be 'folders'")
     if protocol in PROTOCOLS:
         split = PROTOCOLS[protocol](data, root, seed)
     else:
@@ -125,9 +130,19 @@ def _refuse_other_images(protocol: str, sources: Mapping[str, ImageSet]) -> None
 def _folder(data: DataConfig, root: Path, seed: int) -> Split:
     if data.query is not None:
         return _opened(data, root)
+    if data.labels == "none":
+        return _unlabelled(data, root, seed)
     images = open_images(_place(root, data.train), size=data.size, strict=data.strict)
     rest, held = split_by_class(images, fraction=data.query_fraction, seed=seed)
     return Split(query=held, database=rest, train=rest)
+
+
+def _unlabelled(data: DataConfig, root: Path, seed: int) -> Split:
+    images = open_images(_place(root, data.train), size=data.size, strict=data.strict, labels="none")
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    count = min(len(images) - 1, max(1, round(len(images) * data.query_fraction)))
+    held, rest = order[:count].sort().values, order[count:].sort().values
+    return Split(query=images.select(held), database=images.select(rest), train=images.select(rest))
 
 
 def _digits(data: DataConfig, root: Path, seed: int) -> Split:
