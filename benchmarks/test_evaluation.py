@@ -84,6 +84,72 @@ def test_sklearn_loop(benchmark, codes):
 
 
 @pytest.mark.benchmark(group="evaluation")
+def test_torchmetrics(benchmark, codes):
+    """Scores must be above 0, or it takes an item for irrelevant; its order of ties is that of topk."""
+    retrieval = pytest.importorskip("torchmetrics.retrieval")
+    import torch
+
+    queries, query_labels, items, labels = (part[:LOOPED] if i < 2 else part for i, part in enumerate(codes))
+
+    def measure():
+        scores = BITS + 1.0 - torch.from_numpy(df.hamming_distances(items, queries, threads=1)).float()
+        relevant = torch.from_numpy(query_labels[:, None] == labels[None])
+        owners = torch.arange(LOOPED)[:, None].expand(scores.shape)
+        metric = retrieval.RetrievalMAP()
+        metric.update(scores.ravel(), relevant.ravel(), indexes=owners.ravel())
+        return float(metric.compute())
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        low, high = df.evaluate(queries, query_labels, items, labels, bits=BITS).map_interval
+        assert low - 1e-6 <= measure() <= high + 1e-6
+        benchmark.pedantic(measure, rounds=2)
+    finally:
+        torch.set_num_threads(threads)
+    describe(benchmark, LOOPED, 1)
+
+
+@pytest.mark.benchmark(group="evaluation")
+def test_pytorch_metric_learning(benchmark, codes):
+    """MAP@R alone, from signs as features; its order of ties is that of its nearest-neighbour search."""
+    accuracy = pytest.importorskip("pytorch_metric_learning.utils.accuracy_calculator")
+    import torch
+
+    queries, query_labels, items, labels = (part[:LOOPED] if i < 2 else part for i, part in enumerate(codes))
+    signs, query_signs = (torch.from_numpy(signs_of(part)).float() for part in (items, queries))
+    reference = {"reference": signs, "reference_labels": torch.from_numpy(labels)}
+    calculator = accuracy.AccuracyCalculator(
+        include=("mean_average_precision_at_r",), device=torch.device("cpu"), knn_func=nearest
+    )
+
+    def measure():
+        found = calculator.get_accuracy(query_signs, torch.from_numpy(query_labels), **reference)
+        return found["mean_average_precision_at_r"]
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        bounds = [
+            df.evaluate(queries, query_labels, items, labels, bits=BITS, ties=ties).map_at_r
+            for ties in ("pessimistic", "optimistic")
+        ]
+        assert bounds[0] - 1e-6 <= measure() <= bounds[1] + 1e-6
+        benchmark.pedantic(measure, rounds=2)
+    finally:
+        torch.set_num_threads(threads)
+    describe(benchmark, LOOPED, 1)
+
+
+def nearest(query, k, reference, _includes_query):
+    """Squared distances and rows of the k nearest, by a product and torch.topk."""
+    import torch
+
+    distances = 2 * (BITS - query @ reference.T)
+    return torch.topk(distances, k, largest=False)
+
+
+@pytest.mark.benchmark(group="evaluation")
 @pytest.mark.parametrize("ties", ["expected", "stable"])
 @pytest.mark.parametrize("threads", [1, None], ids=["one-thread", "all-threads"])
 def test_dmth_fast(benchmark, codes, threads, ties):
