@@ -12,6 +12,7 @@
 #include <string>
 
 #include "../codes.h"
+#include "../cpu/index.h"
 #include "../retrieval.h"
 
 namespace py = pybind11;
@@ -182,25 +183,31 @@ py::tuple search(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& qu
     return py::make_tuple(distances, ids);
 }
 
-py::tuple range_search(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries,
-                       std::int64_t radius, int threads, const std::string& isa) {
-    const Pair pair = views(codes, queries);
+std::int32_t radius_of(std::int64_t radius, Codes codes) {
     if (radius < 0) throw std::invalid_argument("radius must be at least 0, got " + std::to_string(radius));
-    const auto bound = static_cast<std::int32_t>(std::min(radius, pair.codes.bytes * 8));
-    RangeResult result = run(isa, threads, [&](const cpu::Call& call) {
-        return cpu::range_search(pair.codes, pair.queries, bound, call);
-    });
+    return static_cast<std::int32_t>(std::min(radius, codes.bytes * 8));
+}
+
+py::tuple csr(RangeResult result) {
     const std::int64_t total = result.offsets.back();
     Array<std::int64_t> offsets(static_cast<py::ssize_t>(result.offsets.size()), result.offsets.data());
     return py::make_tuple(offsets, adopt(std::move(result.distances), total),
                           adopt(std::move(result.ids), total));
 }
 
+py::tuple range_search(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries,
+                       std::int64_t radius, int threads, const std::string& isa) {
+    const Pair pair = views(codes, queries);
+    const std::int32_t bound = radius_of(radius, pair.codes);
+    return csr(run(isa, threads, [&](const cpu::Call& call) {
+        return cpu::range_search(pair.codes, pair.queries, bound, call);
+    }));
+}
+
 Array<std::int64_t> range_count(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries,
                                 std::int64_t radius, int threads, const std::string& isa) {
     const Pair pair = views(codes, queries);
-    if (radius < 0) throw std::invalid_argument("radius must be at least 0, got " + std::to_string(radius));
-    const auto bound = static_cast<std::int32_t>(std::min(radius, pair.codes.bytes * 8));
+    const std::int32_t bound = radius_of(radius, pair.codes);
     Array<std::int64_t> counts(static_cast<py::ssize_t>(pair.queries.rows));
     std::int64_t* data = counts.mutable_data();
     run(isa, threads,
@@ -240,6 +247,85 @@ py::tuple relevant_ranks(const Array<std::uint8_t>& codes, const Array<std::uint
     return py::make_tuple(offsets, adopt(std::move(result.ranks), result.offsets.back()));
 }
 
+Codes index_view(const cpu::Index& index, const Array<std::uint8_t>& codes, const char* name) {
+    const Codes view_of = view(codes, name);
+    if (view_of.bytes != index.bytes()) {
+        throw std::invalid_argument(std::string(name) + " must have " + std::to_string(index.bytes()) +
+                                    " bytes a row, got " + std::to_string(view_of.bytes));
+    }
+    return view_of;
+}
+
+std::unique_ptr<cpu::Index> make_index(std::int64_t bytes) {
+    if (bytes < 1 || bytes > kMaxBytes) throw std::invalid_argument("bytes must be 1 to 512");
+    return std::make_unique<cpu::Index>(bytes);
+}
+
+// Whoever waits for the index's lock must not hold the interpreter's: its owner may be waiting for that.
+std::int64_t index_size(const cpu::Index& index) {
+    const py::gil_scoped_release unlock;
+    return index.size();
+}
+
+std::int64_t index_memory(const cpu::Index& index) {
+    const py::gil_scoped_release unlock;
+    return index.memory();
+}
+
+void index_add(cpu::Index& index, const Array<std::uint8_t>& codes, int threads, const std::string& isa) {
+    const Codes rows = index_view(index, codes, "codes");
+    if (rows.rows == 0) return;
+    run(isa, threads, [&](const cpu::Call& call) { index.add(rows, call); });
+}
+
+Array<std::uint8_t> index_rows(const cpu::Index& index, const Array<std::int64_t>& ids) {
+    if (ids.ndim() != 1) throw std::invalid_argument("ids must have one dimension");
+    Array<std::uint8_t> out = empty<std::uint8_t>(ids.shape(0), index.bytes());
+    std::uint8_t* data = out.mutable_data();
+    bool found = false;
+    {
+        const py::gil_scoped_release unlock;
+        found = index.rows(ids.data(), ids.shape(0), data);
+    }
+    if (!found) throw py::index_error("ids must be in [0, " + std::to_string(index_size(index)) + ")");
+    return out;
+}
+
+py::tuple index_search(const cpu::Index& index, const Array<std::uint8_t>& queries, std::int64_t k,
+                       int threads, const std::string& isa) {
+    const Codes asked = index_view(index, queries, "queries");
+    if (k < 1) throw std::invalid_argument("k must be at least 1, got " + std::to_string(k));
+    const std::int64_t rows = index_size(index);
+    const std::int64_t columns = std::min(k, rows);
+    Array<std::int32_t> distances = empty<std::int32_t>(asked.rows, columns);
+    Array<std::int64_t> ids = empty<std::int64_t>(asked.rows, columns);
+    std::int32_t* distance_data = distances.mutable_data();
+    std::int64_t* id_data = ids.mutable_data();
+    if (columns > 0 && asked.rows > 0) {
+        run(isa, threads,
+            [&](const cpu::Call& call) { index.search(asked, rows, columns, distance_data, id_data, call); });
+    }
+    return py::make_tuple(distances, ids);
+}
+
+py::tuple index_range_search(const cpu::Index& index, const Array<std::uint8_t>& queries, std::int64_t radius,
+                             int threads, const std::string& isa) {
+    const Codes asked = index_view(index, queries, "queries");
+    const std::int32_t bound = radius_of(radius, asked);
+    return csr(
+        run(isa, threads, [&](const cpu::Call& call) { return index.range_search(asked, bound, call); }));
+}
+
+Array<std::int64_t> index_range_count(const cpu::Index& index, const Array<std::uint8_t>& queries,
+                                      std::int64_t radius, int threads, const std::string& isa) {
+    const Codes asked = index_view(index, queries, "queries");
+    const std::int32_t bound = radius_of(radius, asked);
+    Array<std::int64_t> counts(static_cast<py::ssize_t>(asked.rows));
+    std::int64_t* data = counts.mutable_data();
+    run(isa, threads, [&](const cpu::Call& call) { index.range_count(asked, bound, data, call); });
+    return counts;
+}
+
 }  // namespace
 }  // namespace dmth_fast
 
@@ -261,4 +347,13 @@ PYBIND11_MODULE(_core, m) {
           py::arg("bits"), threads, isa);
     m.def("relevant_ranks", &relevant_ranks, codes, queries, py::arg("database_labels"),
           py::arg("query_labels"), threads, isa);
+    py::class_<cpu::Index>(m, "Index")
+        .def(py::init(&make_index), py::arg("bytes"))
+        .def("__len__", &index_size)
+        .def_property_readonly("memory", &index_memory)
+        .def("add", &index_add, codes, threads, isa)
+        .def("rows", &index_rows, py::arg("ids").noconvert())
+        .def("search", &index_search, queries, py::arg("k"), threads, isa)
+        .def("range_search", &index_range_search, queries, py::arg("radius"), threads, isa)
+        .def("range_count", &index_range_count, queries, py::arg("radius"), threads, isa);
 }

@@ -363,6 +363,70 @@ def test_the_binding_checks_shapes() -> None:
         native.histograms(codes, codes, labels, labels, 17)
 
 
+@pytest.mark.parametrize(("rows", "bits"), [(0, 64), (1, 8), (700, 24), (1536, 64), (5000, 200)])
+def test_store_is_its_rows(rows: int, bits: int, isa: str) -> None:
+    rng = np.random.default_rng(rows)
+    codes, queries = clustered_codes(rng, rows, bits, 4, 0.2), random_codes(rng, 20, bits)
+    store = native.Store(codes.shape[1])
+    cuts = np.sort(rng.integers(0, rows + 1, 6))
+    for part in np.split(codes, cuts):
+        store.add(np.ascontiguousarray(part), threads=2, isa=isa)
+    assert len(store) == rows
+    np.testing.assert_array_equal(store.rows(np.arange(rows)[::-1].copy()), codes[::-1])
+    for count in (1, 20):
+        asked = queries[:count]
+        for k in (1, 30, rows + 1):
+            assert_same(store.search(asked, k, threads=2, isa=isa), reference.search(codes, asked, k), isa)
+        radius = bits * 2 // 5
+        expected = reference.range_search(codes, asked, radius)
+        assert_same(store.range_search(asked, radius, threads=2, isa=isa), expected, isa)
+        assert_same(store.range_count(asked, radius, threads=2, isa=isa), np.diff(expected[0]), isa)
+
+
+def test_store_refuses() -> None:
+    store = native.Store(2)
+    store.add(np.zeros((3, 2), np.uint8))
+    for ids in ([3], [-1], [0, 2**40]):
+        with pytest.raises(IndexError):
+            store.rows(np.array(ids))
+    with pytest.raises(ValueError, match="codes must have 2 bytes a row, got 3"):
+        store.add(np.zeros((3, 3), np.uint8))
+    with pytest.raises(ValueError, match="queries must have 2 bytes a row, got 1"):
+        store.search(np.zeros((3, 1), np.uint8), 1)
+    for width in (0, 513):
+        with pytest.raises(ValueError, match="1 to 512"):
+            native.Store(width)
+
+
+def test_searching_while_adding(isa: str) -> None:
+    """A search sees whole adds: every batch is one code repeated, nearer to the query than the last."""
+    batch, batches = 300, 40
+    store = native.Store(8)
+    failures: list[str] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            for count in (1, 20):
+                distances, ids = store.search(np.zeros((count, 8), np.uint8), batch, threads=2, isa=isa)
+                if not distances.size:
+                    continue
+                if len(set(distances[0].tolist())) != 1 or ids[0, 0] % batch:
+                    failures.append(f"{distances[0]} {ids[0]}")
+                    return
+
+    workers = [threading.Thread(target=look) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for i in range(batches):
+        code = np.packbits(np.arange(64) < 64 - i, bitorder="little")
+        store.add(np.tile(code, (batch, 1)), threads=2, isa=isa)
+    done.set()
+    for worker in workers:
+        worker.join()
+    assert not failures
+
+
 def test_several_python_threads_at_once(isa: str) -> None:
     rng = np.random.default_rng(1)
     codes, queries = random_codes(rng, 20_000, 64), random_codes(rng, 16, 64)

@@ -24,6 +24,7 @@ Labels: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.uint64]
 
 __all__ = [
     "CudaStatus",
+    "Store",
     "cuda",
     "cuda_available",
     "hamming_distances",
@@ -297,6 +298,65 @@ def relevant_ranks(
     return _core.relevant_ranks(
         codes, queries, database_labels, query_labels, thread_count(threads), _isa(isa)
     )
+
+
+class Store:
+    """Codes kept for many searches, as rows and as bit planes; rows are numbered in the order of adding.
+
+    Searching is safe while another thread adds: a search sees all of an :meth:`add` or nothing of it.
+
+    Args:
+        bytes: Bytes of a code, 1 to 512.
+
+    Raises:
+        ValueError: ``bytes`` out of range.
+
+    Example:
+        >>> store = Store(1)
+        >>> store.add(np.array([[1], [255], [2]], np.uint8))
+        >>> len(store)
+        3
+        >>> store.search(np.array([[3]], np.uint8), 2)
+        (array([[1, 1]], dtype=int32), array([[0, 2]]))
+    """
+
+    def __init__(self, bytes: int) -> None:  # noqa: A002 - the field's word
+        self._index = _core.Index(bytes)
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self._index)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that rows and planes hold."""
+        return self._index.memory
+
+    def add(self, codes: Codes, *, threads: int | None = None, isa: str | None = None) -> None:
+        """Append rows, ``(n, bytes)`` uint8, copied."""
+        self._index.add(codes, thread_count(threads), _isa(isa))
+
+    def rows(self, ids: Ids) -> Codes:
+        """A copy of the rows of ``ids``, ``(m,)`` int64; IndexError where there is no such row."""
+        return self._index.rows(ids)
+
+    def search(
+        self, queries: Codes, k: int, *, threads: int | None = None, isa: str | None = None
+    ) -> tuple[Distances, Ids]:
+        """As the function :func:`search`, of the stored rows."""
+        return self._index.search(queries, k, thread_count(threads), _isa(isa))
+
+    def range_search(
+        self, queries: Codes, radius: int, *, threads: int | None = None, isa: str | None = None
+    ) -> tuple[npt.NDArray[np.int64], Distances, Ids]:
+        """As the function :func:`range_search`, of the stored rows."""
+        return self._index.range_search(queries, radius, thread_count(threads), _isa(isa))
+
+    def range_count(
+        self, queries: Codes, radius: int, *, threads: int | None = None, isa: str | None = None
+    ) -> npt.NDArray[np.int64]:
+        """As the function :func:`range_count`, of the stored rows."""
+        return self._index.range_count(queries, radius, thread_count(threads), _isa(isa))
 
 
 class CudaStatus(NamedTuple):

@@ -1,0 +1,110 @@
+#include "index.h"
+
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+#include <new>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "range.h"
+#include "search.h"
+#include "threads.h"
+
+namespace dmth_fast::cpu {
+namespace {
+
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::int64_t kSegmentBytes = std::int64_t{4} << 20;
+
+std::int64_t segment_blocks(const PlaneLayout& layout) {
+    return std::max<std::int64_t>(1, kSegmentBytes / (layout.words() * 8));
+}
+
+}  // namespace
+
+std::int64_t Index::size() const {
+    const auto lock = reading();
+    return count_;
+}
+
+std::int64_t Index::memory() const {
+    const auto lock = reading();
+    return capacity_ * layout_.bytes +
+           static_cast<std::int64_t>(segments_.size()) * segment_blocks(layout_) * layout_.words() * 8;
+}
+
+void Index::add(Codes codes, const Call& call) {
+    const std::lock_guard gate(gate_);
+    const std::unique_lock lock(mutex_);
+    const std::int64_t total = count_ + codes.rows;
+    if (total > capacity_) {
+        const std::int64_t wanted = std::max(total, capacity_ + capacity_ / 2);
+        void* grown = std::realloc(rows_.get(), static_cast<std::size_t>(wanted * layout_.bytes));
+        if (grown == nullptr) throw std::bad_alloc();
+        static_cast<void>(rows_.release());
+        rows_.reset(static_cast<std::uint8_t*>(grown));
+        capacity_ = wanted;
+    }
+    const std::int64_t old_blocks = static_cast<std::int64_t>(blocks_.size());
+    const std::int64_t new_blocks = (total + kBlockRows - 1) / kBlockRows;
+    const std::int64_t per_segment = segment_blocks(layout_);
+    blocks_.reserve(static_cast<std::size_t>(new_blocks));
+    while (static_cast<std::int64_t>(segments_.size()) * per_segment < new_blocks) {
+        const auto bytes = static_cast<std::size_t>(per_segment * layout_.words() * 8);
+        const std::size_t whole = (bytes + kHugePage - 1) / kHugePage * kHugePage;
+        void* memory = std::aligned_alloc(kHugePage, whole);
+        if (memory == nullptr) throw std::bad_alloc();
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+        madvise(memory, whole, MADV_HUGEPAGE);
+#endif
+        segments_.emplace_back(static_cast<std::uint64_t*>(memory));
+    }
+    std::memcpy(rows_.get() + count_ * layout_.bytes, codes.data,
+                static_cast<std::size_t>(codes.rows * codes.bytes));
+    for (std::int64_t b = old_blocks; b < new_blocks; ++b) {
+        blocks_.push_back(segments_[static_cast<std::size_t>(b / per_segment)].get() +
+                          b % per_segment * layout_.words());
+    }
+    const std::int64_t first = count_ / kBlockRows;  // the last block may have had room left
+    const auto build = [&](std::int64_t i, int) {
+        const std::int64_t row = (first + i) * kBlockRows;
+        const std::int64_t at = first + i;
+        std::uint64_t* block =
+            segments_[static_cast<std::size_t>(at / per_segment)].get() + at % per_segment * layout_.words();
+        call.kernels->transpose(rows_.get() + row * layout_.bytes, std::min(kBlockRows, total - row),
+                                layout_.bytes, block);
+    };
+    parallel_for(new_blocks - first, call.threads, build, nullptr);  // never half an add
+    count_ = total;
+}
+
+bool Index::rows(const std::int64_t* ids, std::int64_t n, std::uint8_t* out) const {
+    const auto lock = reading();
+    for (std::int64_t i = 0; i < n; ++i) {
+        if (ids[i] < 0 || ids[i] >= count_) return false;
+        std::memcpy(out + i * layout_.bytes, rows_.get() + ids[i] * layout_.bytes,
+                    static_cast<std::size_t>(layout_.bytes));
+    }
+    return true;
+}
+
+void Index::search(Codes queries, std::int64_t rows, std::int64_t k, std::int32_t* distances,
+                   std::int64_t* ids, const Call& call) const {
+    const auto lock = reading();
+    search_source(source(rows), queries, k, distances, ids, true, call);
+}
+
+RangeResult Index::range_search(Codes queries, std::int32_t radius, const Call& call) const {
+    const auto lock = reading();
+    return range_source(source(count_), queries, radius, call);
+}
+
+void Index::range_count(Codes queries, std::int32_t radius, std::int64_t* counts, const Call& call) const {
+    const auto lock = reading();
+    count_source(source(count_), queries, radius, counts, call);
+}
+
+}  // namespace dmth_fast::cpu

@@ -1,0 +1,68 @@
+// Codes that are searched many times: rows, and bit planes of the same rows.
+//
+// Contract. Rows are numbered by the order of their adding. Many threads may search while another adds: each
+// search sees a whole prefix of the adds. Memory: the codes twice, and an eighth of them at 64 bits for the
+// weights. Why both. Few queries are served best by rows, which a processor streams at the speed of its
+// memory, where planes are some thirty streams; a row that passes the bound needs its distance, and reading
+// it out of planes touches as many cache lines as the code has bits; users ask for rows. Planes lie in
+// segments of 4 MB on huge pages where the system has them: a block of planes spans more pages than the
+// processor's table of them holds. Segments never move, so adding copies rows at most.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <vector>
+
+#include "../retrieval.h"
+#include "planes.h"
+#include "scan.h"
+
+namespace dmth_fast::cpu {
+
+class Index {
+  public:
+    explicit Index(std::int64_t bytes) : layout_(bytes) {}
+
+    std::int64_t bytes() const { return layout_.bytes; }
+    std::int64_t size() const;
+    std::int64_t memory() const;  // bytes held by rows and planes
+
+    void add(Codes codes, const Call& call);
+
+    // Copies rows; false if an id does not exist.
+    bool rows(const std::int64_t* ids, std::int64_t n, std::uint8_t* out) const;
+
+    // The k nearest of the first `rows` rows, 1 <= k <= rows <= size: a size that was asked for stays valid.
+    void search(Codes queries, std::int64_t rows, std::int64_t k, std::int32_t* distances, std::int64_t* ids,
+                const Call& call) const;
+
+    RangeResult range_search(Codes queries, std::int32_t radius, const Call& call) const;
+    void range_count(Codes queries, std::int32_t radius, std::int64_t* counts, const Call& call) const;
+
+  private:
+    struct Free {
+        void operator()(void* memory) const { std::free(memory); }
+    };
+
+    Source source(std::int64_t rows) const { return {{rows_.get(), rows, layout_.bytes}, blocks_.data()}; }
+
+    // Whoever waits to add holds the gate, so that a stream of searches cannot keep it waiting for ever.
+    std::shared_lock<std::shared_mutex> reading() const {
+        const std::lock_guard gate(gate_);
+        return std::shared_lock(mutex_);
+    }
+
+    PlaneLayout layout_;
+    std::int64_t count_ = 0;
+    std::int64_t capacity_ = 0;  // rows
+    std::unique_ptr<std::uint8_t, Free> rows_;
+    std::vector<std::unique_ptr<std::uint64_t, Free>> segments_;
+    std::vector<const std::uint64_t*> blocks_;
+    mutable std::mutex gate_;
+    mutable std::shared_mutex mutex_;
+};
+
+}  // namespace dmth_fast::cpu
