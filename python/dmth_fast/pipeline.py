@@ -15,7 +15,7 @@ import torch
 from dmth_fast import environment
 from dmth_fast.atomic import write_json, write_text
 from dmth_fast.comparison import compare, compare_without_labels, differences
-from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.data import ImageSet, split_by_class
 from dmth_fast.learning.frozen import Teacher
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.protocols import open_split
@@ -78,6 +78,11 @@ def train(
     watch, root = Stopwatch(), _root(config)
     with watch.stage("images"):
         split = open_split(config.protocol, config.data, root, config.seed)
+    learned, validation = split.train, None
+    if config.data.validation_fraction:
+        learned, validation = split_by_class(
+            learned, fraction=config.data.validation_fraction, seed=config.seed
+        )
     for weights in (config.weights, *(card.weights for card in config.teachers)):
         if weights is not None and not (root / weights).is_file():
             raise FileNotFoundError(f"weights {root / weights} do not exist")
@@ -85,20 +90,21 @@ def train(
     write_text(out / "config.toml", dump_config(config))
     with watch.stage("teachers"):
         teachers = [
-            _teacher(config, k, split.train, root, out, resume, progress) for k in range(len(config.teachers))
+            _teacher(config, k, learned, root, out, resume, progress) for k in range(len(config.teachers))
         ]
     cache = Path(config.cache) if config.cache else out / "cache"
     sections = {item.name: getattr(config.fusion, item.name) for item in dataclasses.fields(config.fusion)}
     fused = FusedTeacher(teachers, bits=config.bits, cache=cache, **sections)
     with watch.stage("fused teacher"):
-        fused.fit(split.train, progress, run_dir=out / "fused", resume=resume)
+        fused.fit(learned, progress, run_dir=out / "fused", resume=resume)
     students: dict[str, Hasher] = {}
     arms = (("plain", None), ("student", fused)) if config.labels else (("student", fused),)
     for name, teacher in arms:
         with watch.stage(f"{name} student"):
             students[name] = _student(config, root).fit(
-                split.train,
+                learned,
                 teacher=teacher,
+                validation=validation,
                 progress=progress,
                 run_dir=out / f"{name}-run",
                 resume=resume,
@@ -118,7 +124,8 @@ def train(
             **split.hashes(),
             "queries": len(split.query),
             "database_images": len(split.database),
-            "training_images": len(split.train),
+            "training_images": len(learned),
+            "validation_images": len(split.train) - len(learned),
             "classes": len(split.train.classes),
             "skipped": len(split.train.skipped) + len(split.query.skipped),
         },

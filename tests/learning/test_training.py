@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import dmth_fast
 from dmth_fast import Hasher
 from dmth_fast.learning import training
 from dmth_fast.learning.config import TrainingConfig
 from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.selection import Keeper, recompute_norms
 from dmth_fast.learning.training import learning_rate, train_objective
 
 VIEWS: dict[str, Any] = {"padding": 1, "flip": False, "batch_size": 64}
@@ -33,12 +35,26 @@ def test_equal_seeds_give_equal_bits(train: ImageSet) -> None:
     assert not equal(first, third)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "sgd", "precision": "bf16"},
+        {"optimizer": "adamw"},
+        {"ema": 0.9},
+        {"ema": 0.9, "keep": "best"},
+    ],
+    ids=str,
+)
 def test_a_resumed_run_ends_like_an_uninterrupted_one(
-    train: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+    train: ImageSet,
+    test: ImageSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
 ) -> None:
-    settings = {**VIEWS, "epochs": 3, "optimizer": optimizer, "lr": 0.01, "precision": "bf16"}
-    whole = Hasher("tiny-4", 16, **settings).fit(train, progress=False)
+    settings = {**VIEWS, "epochs": 3, "lr": 0.01, **changes}
+    validation = test if "keep" in changes else None
+    whole = Hasher("tiny-4", 16, **settings).fit(train, validation=validation, progress=False)
     save, calls = training.save_checkpoint, []
 
     def interrupted(*arguments: Any) -> None:
@@ -50,8 +66,12 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     with monkeypatch.context() as patch:
         patch.setattr(training, "save_checkpoint", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            Hasher("tiny-4", 16, **settings).fit(train, progress=False, run_dir=tmp_path)
-    resumed = Hasher("tiny-4", 16, **settings).fit(train, progress=False, run_dir=tmp_path, resume=True)
+            Hasher("tiny-4", 16, **settings).fit(
+                train, validation=validation, progress=False, run_dir=tmp_path
+            )
+    resumed = Hasher("tiny-4", 16, **settings).fit(
+        train, validation=validation, progress=False, run_dir=tmp_path, resume=True
+    )
     assert equal(whole, resumed)
     assert [line["loss"] for line in whole.history] == [line["loss"] for line in resumed.history]
     lines = (tmp_path / training.METRICS).read_text().splitlines()
@@ -125,3 +145,42 @@ def test_progress_without_a_terminal_is_a_line_an_epoch(
     Hasher("tiny-4", 16, epochs=2, **VIEWS).fit(train)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(":")[0] for line in lines] == ["tiny-4 plain 1/2", "tiny-4 plain 2/2"]
+
+
+def test_the_best_epoch_is_kept(train: ImageSet, test: ImageSet) -> None:
+    # A rate that ruins the network after a good first epoch.
+    settings = {**VIEWS, "epochs": 4, "lr": 0.05, "warmup": 0.0, "schedule": "constant", "optimizer": "adamw"}
+    hasher = Hasher("tiny-8", 16, keep="best", **settings).fit(train, validation=test, progress=False)
+    labels = test.required_labels("test").numpy()
+    codes = hasher.encode(test)
+    found = float(dmth_fast.evaluate(codes[::2], labels[::2], codes[1::2], labels[1::2]).map)
+    assert found == pytest.approx(max(line["validation_map"] for line in hasher.history))
+    with pytest.raises(ValueError, match="keep='best' needs validation images"):
+        Hasher("tiny-8", 16, keep="best", **settings).fit(train, progress=False)
+
+
+def test_the_average_follows_the_weights() -> None:
+    objective = Objective()
+    keeper = Keeper(objective, TrainingConfig(ema=0.5), None)
+    first = objective.linear.weight.detach().clone()
+    with torch.no_grad():
+        objective.linear.weight.add_(8.0)
+    keeper.after_step(100)
+    keeper.after_step(101)
+    keeper.after_epoch(lambda: (), last=True)
+    torch.testing.assert_close(objective.linear.weight, first + 6.0)
+
+
+def test_recomputed_norms_are_those_of_the_images(train: ImageSet) -> None:
+    norm = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5))
+    values = torch.randn(64, 3) * 3 + 5
+    recompute_norms(norm, ((part,) for part in values.split(16)))
+    torch.testing.assert_close(norm[0].running_mean, values.mean(0))
+    expected = torch.stack([part.var(0) for part in values.split(16)]).mean(0)
+    torch.testing.assert_close(norm[0].running_var, expected)
+    assert norm[0].momentum == 0.1
+    hasher = Hasher("tiny-4", 16, epochs=1, **VIEWS).fit(train, progress=False)
+    darker = ImageSet(images=train.images // 4)
+    before = hasher.values(darker).mean(0)
+    hasher.recalibrate(darker)
+    assert abs(hasher.values(darker).mean(0)).max() < abs(before).max()

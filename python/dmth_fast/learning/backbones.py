@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dmth_fast.learning.backbone import Backbone
+from dmth_fast.learning.backbone import Backbone as Backbone
 from dmth_fast.learning.cuk import HEADS, WIDTHS, CukStudent
 from dmth_fast.learning.weights import load_weights
 
@@ -143,9 +143,9 @@ class ResNet50(Backbone):
 
         super().__init__(name, 2048, input_size=224, num_classes=1000)
         network = resnet50(weights=None)
-        for part in ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"):
-            setattr(self, part, getattr(network, part))
-        self.maxpool = network.maxpool
+        self.conv1, self.bn1, self.maxpool, self.fc = network.conv1, network.bn1, network.maxpool, network.fc
+        self.layer1, self.layer2 = network.layer1, network.layer2
+        self.layer3, self.layer4 = network.layer3, network.layer4
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features (b, 2048)."""

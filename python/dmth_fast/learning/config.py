@@ -38,7 +38,7 @@ class TrainingConfig:
     """One training run.
 
     Attributes:
-        epochs: passes over the training images; the last one is kept.
+        epochs: passes over the training images.
         batch_size: images a step, over all processes together; a last, smaller batch is left out.
         optimizer: ``sgd`` (Nesterov momentum) or ``adamw``.
         lr: the highest learning rate.
@@ -48,6 +48,8 @@ class TrainingConfig:
         schedule: how the rate falls to 0 after the warm-up: ``cosine`` or ``linear``; ``constant`` stays.
         warmup: fraction of the steps in which the rate rises linearly.
         precision: ``fp32``, or ``bf16`` for the backbone (losses are computed in fp32 always).
+        ema: decay a step of the running average of the weights, which is then kept; 0 keeps the weights.
+        keep: ``last`` epoch, or the ``best`` by mAP on validation images.
         device: ``auto`` (what accelerate finds) or ``cpu``.
         seed: of weights, order and views.
     """
@@ -62,6 +64,8 @@ class TrainingConfig:
     schedule: str = "cosine"
     warmup: float = 0.15
     precision: str = "fp32"
+    ema: float = 0.0
+    keep: str = "last"
     device: str = "auto"
     seed: int = 0
 
@@ -77,6 +81,8 @@ class TrainingConfig:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("schedule", self.schedule, SCHEDULES)
         one_of("precision", self.precision, PRECISIONS)
+        within("ema", self.ema, 0, 1)
+        one_of("keep", self.keep, ("last", "best"))
         one_of("device", self.device, DEVICES)
 
 

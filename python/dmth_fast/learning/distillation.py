@@ -16,6 +16,32 @@ def feature_term(projected: Tensor, target: Tensor) -> Tensor:
     return (1 - functional.cosine_similarity(projected, target.detach(), dim=1)).mean()
 
 
+def mean_square_term(projected: Tensor, target: Tensor) -> Tensor:
+    """``mean (P s_i - F_i)^2`` over all values, both (b, d).
+
+    Example:
+        >>> import torch
+        >>> mean_square_term(torch.eye(2), torch.eye(2)).item()
+        0.0
+    """
+    return functional.mse_loss(projected, target.detach())
+
+
+def balanced_term(projected: Tensor, target: Tensor) -> Tensor:
+    """``.9 mean_i [1 - cos] + .1 smooth L1``, both (b, d); for standardised targets (AM-RADIO, CVPR 2024).
+
+    Example:
+        >>> import torch
+        >>> balanced_term(torch.eye(2), torch.eye(2)).item()
+        0.0
+    """
+    return 0.9 * feature_term(projected, target) + 0.1 * functional.smooth_l1_loss(projected, target.detach())
+
+
+FEATURE_TERMS = {"mse": mean_square_term, "cosine": feature_term, "balanced": balanced_term}
+"""Terms on features by name."""
+
+
 def code_term(h: Tensor, target: Tensor, *, temperature: float) -> Tensor:
     """``tau^2 mean BCE(sigma(h / tau), sigma(h_T / tau))``: bit probabilities, both sides (b, bits).
 

@@ -18,6 +18,7 @@ from dmth_fast.learning.data import ImageSet, from_array, open_images
 from dmth_fast.learning.losses import HashLoss, build_centers, build_loss
 from dmth_fast.learning.network import HashNetwork, image_batches, prepare
 from dmth_fast.learning.objective import StudentBatches, StudentObjective
+from dmth_fast.learning.selection import recompute_norms
 from dmth_fast.learning.sources import fit_size
 from dmth_fast.learning.training import Metrics, train_objective
 from dmth_fast.learning.weights import load_weights, save_tensors
@@ -97,7 +98,7 @@ class Hasher:
         run_dir: str | Path | None = None,
         resume: bool = False,
     ) -> "Hasher":
-        """Train, keeping the last epoch.
+        """Train, keeping the last epoch, or the best if ``keep="best"``.
 
         With a teacher, epoch e shows view e mod V of each image, whose teacher outputs are cached; without
         one each epoch shows a new view.
@@ -152,6 +153,21 @@ class Hasher:
             on_epoch=None if validation is None else self._validator(validation),
         )
         self.network.to("cpu").eval()
+        return self
+
+    def recalibrate(self, images: ImageSet, batch_size: int = 256) -> "Hasher":
+        """Take the statistics of batch norm anew from images of another domain, which need no labels.
+
+        Args:
+            images: of the new domain, as they are.
+            batch_size: images a batch.
+
+        Returns:
+            self.
+        """
+        backbone = self.network.backbone
+        batches = image_batches(images, batch_size)
+        recompute_norms(self.network, ((prepare(backbone, self._fit(pixels)),) for _, pixels in batches))
         return self
 
     def encode(self, images: Any, batch_size: int = 256) -> Any:
@@ -343,8 +359,10 @@ class Hasher:
 
 def _without_classifier(backbone: Backbone) -> Backbone:
     """Drop the classifier of a pre-trained network: a student answers with its codes."""
-    for name in ("linear", "classifier"):
-        if getattr(backbone, name, None) is not None and backbone.name != "squeezenet1_1":
+    for name in ("linear", "classifier", "fc"):
+        # In these two the classifier is a part of what gives the features.
+        kept = backbone.name in ("squeezenet1_1", "alexnet")
+        if getattr(backbone, name, None) is not None and not kept:
             setattr(backbone, name, None)
             backbone.num_classes = 0
     return backbone

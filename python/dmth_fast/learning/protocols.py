@@ -20,6 +20,7 @@ class DataConfig:
         train: path or glob pattern of the training images, which are the database too.
         query: path or glob pattern of the queries; None holds out a part of ``train``.
         query_fraction: the part held out, of each class, where ``query`` is None.
+        validation_fraction: part of the training images that is held out and measured after each epoch.
         size: side in pixels; None keeps the files' own.
         labels: ``folders``: classes are folders; ``none``: there are none, and nothing is measured.
         strict: stop at an image that cannot be read.
@@ -29,6 +30,7 @@ class DataConfig:
     train: str | None = None
     query: str | None = None
     query_fraction: float = 0.1
+    validation_fraction: float = 0.0
     size: int | None = None
     labels: str = "folders"
     strict: bool = False
@@ -36,6 +38,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         one_of("labels", self.labels, ("folders", "none"))
         within("query_fraction", self.query_fraction, 0, 1)
+        within("validation_fraction", self.validation_fraction, 0, 0.9)
         if self.size is not None:
             at_least("size", self.size, 1)
 

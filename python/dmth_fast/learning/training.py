@@ -1,9 +1,9 @@
-"""The one training loop: seeded, resumable, through accelerate; the last epoch is kept."""
+"""The one training loop: seeded, resumable, through accelerate."""
 
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from dmth_fast.atomic import write_text
 from dmth_fast.learning.config import TrainingConfig
 from dmth_fast.learning.progress import Reporter
+from dmth_fast.learning.selection import NORM_BATCHES, Keeper
+from dmth_fast.learning.selection import Metrics as Metrics
 from dmth_fast.learning.weights import load_file, save_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
 METRICS = "metrics.jsonl"
 _FORMAT = "dmth-fast-checkpoint-1"
-
-Metrics = dict[str, float]
 
 
 class BatchSource(Protocol):
@@ -82,8 +82,9 @@ def train_objective(
     optimizer = build_optimizer(objective, config)
     history: list[Metrics] = []
     checkpoint = None if run_dir is None else run_dir / CHECKPOINT
+    keeper = Keeper(objective, config, on_epoch)
     if checkpoint is not None and resume and checkpoint.exists():
-        history = load_checkpoint(checkpoint, objective, optimizer, settings)
+        history = load_checkpoint(checkpoint, objective, optimizer, keeper, settings)
     if run_dir is not None and accelerator.is_main_process:
         write_text(run_dir / METRICS, "".join(json.dumps(line) + "\n" for line in history))
     prepared: nn.Module
@@ -108,6 +109,7 @@ def train_objective(
                 optimizer.zero_grad()
                 accelerator.backward(terms["loss"])
                 optimizer.step()
+                keeper.after_step(epoch * steps + step)
                 if (on_step := getattr(objective, "on_step", None)) is not None:
                     on_step(epoch * steps + step + 1)
                 for name, value in values.items():
@@ -117,13 +119,16 @@ def train_objective(
             metrics: Metrics = {"epoch": epoch + 1, "lr": lr}
             metrics |= {name: value / steps for name, value in sums.items()}
             metrics |= {"images_per_second": steps * config.batch_size / seconds, "seconds": seconds}
-            if on_epoch is not None:
-                prepared.eval()
-                metrics |= on_epoch()
+
+            def norm_batches(order: Tensor = order, epoch: int = epoch) -> Iterator[tuple[Any, ...]]:
+                for index in torch.split(order, config.batch_size)[: min(steps, NORM_BATCHES)]:
+                    yield _to(source.batch(index, epoch), accelerator.device)
+
+            metrics |= keeper.after_epoch(norm_batches, last=epoch + 1 == config.epochs)
             history.append(metrics)
             reporter.epoch(metrics)
             if run_dir is not None and checkpoint is not None and accelerator.is_main_process:
-                save_checkpoint(checkpoint, objective, optimizer, history, settings)
+                save_checkpoint(checkpoint, objective, optimizer, keeper, history, settings)
                 with (run_dir / METRICS).open("a") as file:
                     file.write(json.dumps(metrics) + "\n")
     objective.eval()
@@ -177,11 +182,12 @@ def save_checkpoint(
     path: Path,
     objective: nn.Module,
     optimizer: torch.optim.Optimizer,
+    keeper: Keeper,
     history: list[Metrics],
     settings: Mapping[str, Any],
 ) -> None:
-    """Write weights, optimiser state and history as one safetensors file, in one atomic step."""
-    tensors = {f"model.{key}": value for key, value in objective.state_dict().items()}
+    """Write weights, averages, optimiser state and history as one safetensors file, in one atomic step."""
+    tensors = {f"model.{key}": value for key, value in objective.state_dict().items()} | keeper.tensors()
     for i, state in optimizer.state_dict()["state"].items():
         tensors |= {
             f"optimizer.{i}.{key}": value for key, value in state.items() if isinstance(value, Tensor)
@@ -195,7 +201,11 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, objective: nn.Module, optimizer: torch.optim.Optimizer, settings: Mapping[str, Any]
+    path: Path,
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    keeper: Keeper,
+    settings: Mapping[str, Any],
 ) -> list[Metrics]:
     """Restore what :func:`save_checkpoint` wrote and return the history.
 
@@ -208,6 +218,7 @@ def load_checkpoint(
     if metadata["settings"] != json.dumps(settings, sort_keys=True):
         raise ValueError(f"checkpoint {path} belongs to other settings; use another folder, or do not resume")
     objective.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("model.")})
+    keeper.restore(tensors)
     whole = optimizer.state_dict()
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
