@@ -96,6 +96,7 @@ __global__ void __launch_bounds__(kMostThreads) tensor_collect_kernel(const Scan
                         key_of(distance, index);
                 }
             }
+            __syncwarp();  // the next product needs all lanes together
         }
     }
 }

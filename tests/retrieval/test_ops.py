@@ -119,12 +119,6 @@ def test_labels_must_be_on_the_cpu():
         df.unpack(CODES.to("meta"), 12)
 
 
-@pytest.mark.parametrize("name", ARGUMENTS)
-def test_cuda_is_refused_in_words(name):
-    with pytest.raises(NotImplementedError, match=f"dmth_fast.{name} must get CPU tensors, got tensors on"):
-        ops.refusal(name)(*ARGUMENTS[name])
-
-
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -6,6 +6,7 @@ orders of equal distances (McSherry & Najork, ECIR 2008; He et al., CVPR 2018), 
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from dmth_fast.retrieval.graded import graded_per_query
 from dmth_fast.retrieval.histograms import Comparison, checked_exclusion
 from dmth_fast.retrieval.labels import checked_labels
 from dmth_fast.retrieval.report import Report
-from dmth_fast.retrieval.summary import checked_settings, metrics_per_query, summarised, tie_bounds
+from dmth_fast.retrieval.summary import checked_settings, metrics_per_query, summarised, tie_bounds, values_of
 
 
 def evaluate(
@@ -41,7 +42,8 @@ def evaluate(
     """Measure how well codes retrieve items of the same label.
 
     An item is relevant to a query if both have the same class id, or for multi-hot labels at least one
-    label in common. All arrays are NumPy arrays, or all are CPU tensors; the report holds NumPy arrays.
+    label in common. All arrays are NumPy arrays, or all are tensors of one device; the report holds NumPy
+    arrays. On a CUDA device the histograms are counted there, and the metrics follow from them on the CPU.
 
     Args:
         query_codes: (q, bytes) uint8, q >= 1.
@@ -134,18 +136,18 @@ def average_precision(
 def report_of(comparison: Comparison, settings: Mapping[str, Any], *, counted: Array | None = None) -> Report:
     """Evaluate a checked comparison; ``counted`` (q,) bool leaves queries out of every mean."""
     tied = comparison.histograms()
-    ties = settings["ties"]
-    if ties == "stable":
+    if settings["ties"] == "stable":
         parts = [
             metrics_per_query(comparison.strict_rankings(rows), settings) for rows in comparison.blocks()
         ]
         per_query = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        per_query |= tie_bounds(tied, settings)
     else:
-        per_query = metrics_per_query(tied if ties == "expected" else tied.ordered(ties), settings)
+        per_query = values_of(tied, settings)
     if settings["graded"] is not None and settings["precision_at"]:
         per_query |= graded_per_query(comparison, settings)
     return summarised(
-        per_query | tie_bounds(tied, settings),
+        per_query,
         {"bits": comparison.bits, **settings, "exclude": None if comparison.excluded is None else True},
         tied=tied,
         num_items=len(comparison.database_codes),
@@ -164,22 +166,38 @@ def checked_comparison(
     threads: int | None,
 ) -> Comparison:
     """The arrays of an evaluation, checked once; arguments and errors as in :func:`evaluate`."""
-    arrays = {"query_codes": query_codes, "query_labels": query_labels, "database_codes": database_codes}
-    are_tensors(**arrays, **({} if database_labels is None else {"database_labels": database_labels}))
+    given: dict[str, Any] = {
+        "query_codes": query_codes,
+        "query_labels": query_labels,
+        "database_codes": database_codes,
+    }
+    if database_labels is not None:
+        given["database_labels"] = database_labels
+    on_device: tuple[Any, Any] | None = None
+    if are_tensors(**given) and given["query_codes"].is_cuda:
+        on_device = given["database_codes"], given["query_codes"]
+        given = {name: tensor.cpu() for name, tensor in given.items()}
     codes, queries, width = checked_pair(
-        as_numpy(database_codes, "database_codes"),
-        as_numpy(query_codes, "query_codes"),
+        as_numpy(given["database_codes"], "database_codes"),
+        as_numpy(given["query_codes"], "query_codes"),
         bits,
         names=("database_codes", "query_codes"),
     )
     for array, name in ((queries, "query_codes"), (codes, "database_codes")):
         if not len(array):
             raise ValueError(f"{name} must hold at least one code to be evaluated, got shape {array.shape}")
+    labels = checked_labels(given["query_labels"], given.get("database_labels"), len(queries), len(codes))
+    counter = None
+    if on_device is not None and labels.matrix is None:
+        from dmth_fast.retrieval import cuda
+
+        counter = partial(cuda.histograms, *on_device, labels.database, labels.query, width)
     return Comparison(
         query_codes=queries,
         database_codes=codes,
-        labels=checked_labels(query_labels, database_labels, len(queries), len(codes)),
+        labels=labels,
         bits=width,
         excluded=checked_exclusion(exclude, queries, codes),
         threads=optional_integer(threads, "threads", 1),
+        counter=counter,
     )

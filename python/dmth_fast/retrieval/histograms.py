@@ -1,5 +1,6 @@
 """Histograms of distances: everything that a tie-aware metric needs to know of a query."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ class Comparison:
         bits: bits of a code.
         excluded: (q,) int64 database row that each query must not retrieve, -1 for none; or None.
         threads: threads to use; None for all cores.
+        counter: counts all and relevant items at each distance where the codes are on another device.
     """
 
     query_codes: Array
@@ -32,6 +34,7 @@ class Comparison:
     bits: int
     excluded: Array | None = None
     threads: int | None = None
+    counter: Callable[[], tuple[Array, Array]] | None = None
 
     def blocks(self) -> list[slice]:
         """Slices of queries small enough for a (queries, n) array."""
@@ -55,6 +58,8 @@ class Comparison:
             parts = [self._matrix_counts(rows) for rows in self.blocks()]
             every, relevant = (np.concatenate(side) for side in zip(*parts, strict=True))
             return every, relevant
+        if self.counter is not None:
+            return self.counter()
         return native.histograms(
             self.database_codes,
             self.query_codes,

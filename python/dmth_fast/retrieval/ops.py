@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from dmth_fast.retrieval import codes as _codes
+from dmth_fast.retrieval import cuda as _cuda
 from dmth_fast.retrieval import evaluation as _evaluation
 from dmth_fast.retrieval import search as _search
-from dmth_fast.retrieval.arguments import are_tensors
 
 _SCHEMAS = (
     "pack(Tensor values, float threshold=0.0) -> Tensor",
@@ -132,38 +132,29 @@ def _average_precision_fake(query_codes: Tensor, *_: Any, **__: Any) -> Tensor:
     return query_codes.new_empty((query_codes.shape[0],), dtype=torch.float64)
 
 
-def refusal(name: str) -> Any:
-    """An implementation for a device without kernels that says so."""
-
-    def refuse(*arguments: Any, **named: Any) -> Any:
-        tensors = {
-            f"argument {i}": value
-            for i, value in enumerate([*arguments, *named.values()])
-            if isinstance(value, Tensor)
-        }
-        are_tensors(**tensors)
-        device = next(iter(tensors.values())).device
-        raise NotImplementedError(
-            f"dmth_fast.{name} must get CPU tensors, got tensors on {device}: this build has no CUDA "
-            "kernels; pass tensor.cpu()"
-        )
-
-    return refuse
+def _average_precision_cuda(
+    query_codes: Tensor, query_labels: Tensor, database_codes: Tensor, database_labels: Tensor, *args: Any
+) -> Tensor:
+    names = ("top_k", "ties", "normalizer", "bits", "threads")
+    value = _evaluation.average_precision(
+        query_codes, query_labels, database_codes, database_labels, **dict(zip(names, args, strict=False))
+    )
+    return torch.from_numpy(value).to(query_codes.device)
 
 
-_IMPLEMENTATIONS: dict[str, tuple[Any, Any]] = {
-    "pack": (_pack, _pack_fake),
-    "search": (_search_cpu, _search_fake),
-    "range_search": (_range_search_cpu, _range_search_fake),
-    "hamming_distances": (_hamming_distances_cpu, _hamming_distances_fake),
-    "average_precision": (_average_precision_cpu, _average_precision_fake),
+_IMPLEMENTATIONS: dict[str, tuple[Any, Any, Any]] = {
+    "pack": (_pack, _cuda.pack, _pack_fake),
+    "search": (_search_cpu, _cuda.search, _search_fake),
+    "range_search": (_range_search_cpu, _cuda.range_search, _range_search_fake),
+    "hamming_distances": (_hamming_distances_cpu, _cuda.hamming_distances, _hamming_distances_fake),
+    "average_precision": (_average_precision_cpu, _average_precision_cuda, _average_precision_fake),
 }
 
 for _schema in _SCHEMAS:
     torch.library.define(f"dmth_fast::{_schema.split('(', 1)[0]}", _schema[_schema.index("(") :])
-for _name, (_cpu, _fake) in _IMPLEMENTATIONS.items():
+for _name, (_cpu, _device, _fake) in _IMPLEMENTATIONS.items():
     torch.library.impl(f"dmth_fast::{_name}", "cpu", _cpu)
-    torch.library.impl(f"dmth_fast::{_name}", "cuda", refusal(_name))
+    torch.library.impl(f"dmth_fast::{_name}", "cuda", _device)
     torch.library.register_fake(f"dmth_fast::{_name}", _fake)
 
 pack = torch.ops.dmth_fast.pack
