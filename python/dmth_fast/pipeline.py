@@ -75,7 +75,7 @@ def train(
     _refuse_other_run(out, config, resume)
     if config.threads:
         torch.set_num_threads(config.threads)
-    watch, root = Stopwatch(), _root(config)
+    watch, root = Stopwatch(), data_root(config)
     with watch.stage("images"):
         split = open_split(config.protocol, config.data, root, config.seed)
     learned, validation = split.train, None
@@ -101,7 +101,7 @@ def train(
     arms = (("plain", None), ("student", fused)) if config.labels else (("student", fused),)
     for name, teacher in arms:
         with watch.stage(f"{name} student"):
-            students[name] = _student(config, root).fit(
+            students[name] = new_student(config, root).fit(
                 learned,
                 teacher=teacher,
                 validation=validation,
@@ -152,11 +152,13 @@ def _refuse_other_run(out: Path, config: TrainConfig, resume: bool) -> None:
             raise ValueError(f"folder {out} holds a run of another config (see {path}): it cannot be resumed")
 
 
-def _root(config: TrainConfig) -> Path:
+def data_root(config: TrainConfig) -> Path:
+    """Return the folder that relative paths of images and weights start from."""
     return Path(config.data.root or os.environ.get("DMTH_FAST_DATA", "."))
 
 
-def _student(config: TrainConfig, root: Path) -> Hasher:
+def new_student(config: TrainConfig, root: Path) -> Hasher:
+    """Return the untrained student of a config."""
     student = config.student
     return Hasher(
         config.backbone,

@@ -1,0 +1,111 @@
+"""What a run would cost, before it is run: parameters, operations, cache size and time."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dmth_fast.learning.backbones import build_backbone
+from dmth_fast.learning.frozen import Teacher
+from dmth_fast.learning.hasher import Hasher
+from dmth_fast.learning.losses import build_loss, random_centers
+from dmth_fast.learning.macs import count_macs
+from dmth_fast.learning.objective import StudentObjective
+from dmth_fast.learning.protocols import open_split
+from dmth_fast.pipeline import data_root, new_student
+from dmth_fast.trainconfig import TrainConfig
+
+__all__ = ["estimate"]
+
+
+def estimate(config: TrainConfig) -> dict[str, Any]:
+    """Open the images, build every network, time a few steps, and add up; nothing is written.
+
+    Args:
+        config: of the run.
+
+    Returns:
+        ``images`` (query, database, train), ``student`` and ``teachers`` (parameters, macs an image),
+        ``cache_bytes`` of teacher features and student targets, and estimated ``seconds`` by stage on this
+        machine as it is now.
+
+    Raises:
+        ValueError: anything that the run itself would refuse about its images, names and weights.
+        FileNotFoundError: missing images or weights.
+    """
+    root = data_root(config)
+    split = open_split(config.protocol, config.data, root, config.seed)
+    rows, passes, classes = len(split.train), config.fusion.views + 1, len(split.train.classes)
+    teachers, caching, width = [], 0.0, 0
+    pixels = split.train.images[: min(64, rows)]
+    for card in config.teachers:
+        if card.weights is None:
+            backbone = build_backbone(card.backbone)
+            count, dim, rate = sum(p.numel() for p in backbone.parameters()), backbone.feature_dim, None
+        else:
+            teacher = Teacher(
+                card.backbone,
+                Path(root) / card.weights,
+                input_size=card.input_size,
+                precision=card.precision,
+            )
+            backbone, count, dim = teacher.backbone, teacher.num_parameters, teacher.backbone.feature_dim
+            seconds = _seconds(lambda teacher=teacher: teacher.outputs(pixels, classes))  # type: ignore[misc]
+            rate = len(pixels) / seconds
+            caching += (rows * passes + len(split.query)) / rate
+        side = card.input_size or backbone.input_size
+        size = split.train.size if side is None else (side, side)
+        width += dim
+        teachers.append(
+            {"name": card.name or card.backbone, "parameters": count, "macs": count_macs(backbone, size)}
+            | ({} if rate is None else {"images_per_second": round(rate, 1)})
+        )
+    student = new_student(config, root)
+    fused = config.fusion.dim * (len(config.teachers) if config.fusion.fusion == "concat" else 1)
+    targets = fused + config.bits + classes
+    step = _student_step(config, student, classes, split.train.size)
+    arms = 2 if config.labels else 1
+    training = config.student.training
+    steps = arms * training.epochs * (rows // training.batch_size)
+    return {
+        "images": {"query": len(split.query), "database": len(split.database), "train": rows},
+        "student": {
+            "parameters": student.num_parameters,
+            "macs": count_macs(student.network, split.train.size),
+        },
+        "teachers": teachers,
+        "cache_bytes": 2 * rows * (width * passes + targets * config.fusion.views),
+        "seconds": {"caching teacher features": round(caching), "students": round(steps * step)},
+    }
+
+
+def _student_step(config: TrainConfig, student: Hasher, classes: int, size: tuple[int, int]) -> float:
+    """Seconds of one forward and backward pass."""
+    training = config.student.training
+    count = training.batch_size
+    labels = torch.arange(count) % max(classes, 1)
+    images = torch.zeros(count, 3, *size).to(memory_format=torch.channels_last)
+    loss = None
+    if config.labels:
+        centers = random_centers(max(classes, 2), config.bits, seed=0, draws=1)
+        loss = build_loss(config.student.loss, centers)
+    objective = StudentObjective(student.network, loss, config.student, None).train()
+
+    def run() -> None:
+        _, h = objective.network(images, training.precision)
+        (h.square().mean() if loss is None else loss(h, labels)).backward()
+
+    return _seconds(run)
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    """Seconds of the faster of two calls, after one that warms up."""
+    run()
+    taken = []
+    for _ in range(2):
+        begin = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - begin)
+    return min(taken)

@@ -1,0 +1,28 @@
+"""The dry run: what a run costs, without running it."""
+
+from pathlib import Path
+
+import pytest
+
+from dmth_fast import Hasher
+from dmth_fast.estimate import estimate
+from dmth_fast.learning.weights import save_tensors
+from dmth_fast.pipeline import load_config
+
+
+def test_costs_are_those_of_the_run(tmp_path: Path, single: Hasher) -> None:
+    pytest.importorskip("sklearn")
+    save_tensors(tmp_path / "teacher.safetensors", single.network.backbone.state_dict())
+    (tmp_path / "run.toml").write_text(
+        f"protocol = 'digits'\nbackbone = 'tiny-4'\nbits = 24\n[data]\nroot = '{tmp_path}'\n"
+        "[[teachers]]\nbackbone = 'tiny-8'\nweights = 'teacher.safetensors'\n"
+        "[[teachers]]\nbackbone = 'tiny-6'\nepochs = 1\n[fusion]\nviews = 3\ndim = 16\n"
+    )
+    costs = estimate(load_config(tmp_path / "run.toml"))
+    assert costs["images"] == {"query": 599, "database": 1198, "train": 1198}
+    assert costs["student"]["parameters"] == Hasher("tiny-4", 24).num_parameters
+    assert [row["name"] for row in costs["teachers"]] == ["tiny-8", "tiny-6"]
+    assert costs["teachers"][0]["macs"] > costs["student"]["macs"] > 0
+    assert costs["cache_bytes"] == 2 * 1198 * ((32 + 24) * 4 + (16 + 24 + 10) * 3)
+    assert costs["seconds"]["students"] >= 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.toml", "teacher.safetensors"]
