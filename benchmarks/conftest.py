@@ -1,0 +1,112 @@
+"""What every benchmark records, and the table of ratios at the end of a run."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dmth_fast.retrieval import native
+
+
+def processor() -> str:
+    """The processor's name, as the system gives it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:  # noqa: ARG001
+    """The host, its instruction sets and the versions of all rivals stand in the JSON."""
+    versions = {}
+    for name in ("dmth-fast", "numpy", "faiss-cpu", "usearch", "torch", "torchmetrics"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    machine_info["dmth_fast"] = {
+        "processor": processor(),
+        "cores": native.thread_count(),
+        "isas": list(native.isas()),
+        "isa": native.isa(),
+        "load": os.getloadavg()[0],
+        "versions": versions,
+    }
+
+
+@dataclass
+class Ratios:
+    """Medians of alternating runs of contestants on the same work, collected over a run."""
+
+    rows: list[tuple[tuple[Any, ...], dict[str, float]]] = field(default_factory=list)
+
+    def measure(
+        self,
+        key: tuple[Any, ...],
+        contestants: dict[str, Callable[[], Any]],
+        work: dict[str, float],
+        rounds: int,
+    ) -> dict[str, float]:
+        """Runs all in turn, `rounds` times; gives each one's work (pairs compared) over its median time, per second.
+
+        Whatever else disturbs the machine then disturbs all of them alike.
+        """
+        times: dict[str, list[float]] = {name: [] for name in contestants}
+        for _ in range(rounds):
+            for name, run in contestants.items():
+                start = time.perf_counter()
+                run()
+                times[name].append(time.perf_counter() - start)
+        rates = {name: work[name] / statistics.median(taken) for name, taken in times.items()}
+        self.rows.append((key, rates))
+        return rates
+
+
+_RATIOS = Ratios()
+
+
+@pytest.fixture(scope="session")
+def ratios() -> Ratios:
+    """Where a benchmark reports what it measured side by side."""
+    return _RATIOS
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    lines = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """A line a case: our rate in 10^9 distances a second, and how many times the rival's it is."""
+    if not _RATIOS.rows:
+        return
+    rivals = sorted({name for _, rates in _RATIOS.rows for name in rates if name not in ("search", "store")})
+    header = [
+        "bits",
+        "k",
+        "queries",
+        "threads",
+        "search G/s",
+        "store G/s",
+        *(f"search / {name}" for name in rivals),
+    ]
+    rows = []
+    for key, rates in _RATIOS.rows:
+        cells = [f"{value:,}" for value in key]
+        cells += [f"{rates[name] / 1e9:.2f}" for name in ("search", "store")]
+        cells += [f"{rates['search'] / rates[name]:.1f}x" if name in rates else "-" for name in rivals]
+        rows.append(cells)
+    terminalreporter.section(f"search beside its rivals: {processor()}, {native.isa()}")
+    for line in table(header, rows):
+        terminalreporter.write_line(line)
+    terminalreporter.write_line(
+        "medians of alternating runs; 'search' takes plain rows, 'store' an index built before"
+    )
