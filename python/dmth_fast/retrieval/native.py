@@ -9,6 +9,7 @@ force, see :func:`isa`).
 """
 
 import os
+from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -393,12 +394,12 @@ def cuda_available() -> CudaStatus:
         True
     """
     try:
-        from dmth_fast import _cuda
+        module = import_module("dmth_fast._cuda")
+    except ModuleNotFoundError:
+        return CudaStatus(False, "this build of dmth_fast has no CUDA module", 0, 0, 0)
     except ImportError as error:
-        missing = isinstance(error, ModuleNotFoundError)
-        reason = "this build of dmth_fast has no CUDA module" if missing else f"its CUDA module: {error}"
-        return CudaStatus(False, reason, 0, 0, 0)
-    driver, runtime, devices, reason = _cuda.status()
+        return CudaStatus(False, f"the CUDA module does not load: {error}", 0, 0, 0)
+    driver, runtime, devices, reason = module.status()
     return CudaStatus(not reason, reason, driver, runtime, devices)
 
 
@@ -412,10 +413,9 @@ def cuda() -> ModuleType:
         RuntimeError: CUDA is not available; says why.
     """
     try:
-        from dmth_fast import _cuda
+        return import_module("dmth_fast._cuda")
     except ImportError:
         raise RuntimeError(f"CUDA tensors need the CUDA module: {cuda_available().reason}") from None
-    return _cuda
 
 
 def _isa(wanted: str | None) -> str:
