@@ -21,7 +21,7 @@ from dmth_fast.retrieval.codes import MAX_BITS, checked_codes
 from dmth_fast.retrieval.labels import bit_masks, checked_label_rows
 from dmth_fast.retrieval.rankings import TiedRankings
 from dmth_fast.retrieval.report import Report
-from dmth_fast.retrieval.summary import checked_settings, metrics_per_query, summarised, tie_bounds
+from dmth_fast.retrieval.summary import checked_settings, summarised, values_of
 
 
 class Evaluator:
@@ -183,11 +183,9 @@ class Evaluator:
         if not len(self):
             raise ValueError("the database must hold at least one code to be evaluated, none was added")
         tied = TiedRankings(every=self._every.copy(), relevant=self._relevant.copy())
-        ties = self._settings["ties"]
-        ranked = tied if ties == "expected" else tied.ordered(ties)
         unlabelled = 0 if self._labels.ndim == 1 else int((~self._labels.any(axis=1)).sum())
         return summarised(
-            metrics_per_query(ranked, self._settings) | tie_bounds(tied, self._settings),
+            values_of(tied, self._settings),
             {**self._settings, "exclude": None},
             tied=tied,
             num_items=len(self),

@@ -11,6 +11,9 @@ from dmth_fast.retrieval.graded import GAINS, GRADES
 from dmth_fast.retrieval.rankings import Rankings, TiedRankings
 from dmth_fast.retrieval.report import RECALL_LEVELS, DistanceHistograms, PRCurve, Report
 
+# Bins of histograms that are turned into metrics at one time.
+_BINS_AT_ONCE = 2**20
+
 BOUNDS = ("average_precision_pessimistic", "average_precision_optimistic")
 
 
@@ -67,6 +70,21 @@ def metrics_per_query(rankings: Rankings, settings: Mapping[str, Any]) -> dict[s
     for k in settings["precision_at"]:
         values[f"ndcg_at_{k}"] = metrics.ndcg_at(rankings, k)
     return values
+
+
+def values_of(tied: TiedRankings, settings: Mapping[str, Any]) -> dict[str, Array]:
+    """:func:`metrics_per_query` under any rule but "stable", and :func:`tie_bounds`.
+
+    In blocks of queries, since each closed form takes some ten arrays of the histograms' size.
+    """
+    step = max(1, _BINS_AT_ONCE // tied.every.shape[1])
+    parts = []
+    for start in range(0, len(tied.every), step):
+        rows = slice(start, start + step)
+        block = TiedRankings(every=tied.every[rows], relevant=tied.relevant[rows])
+        ranked = block if settings["ties"] == "expected" else block.ordered(settings["ties"])
+        parts.append(metrics_per_query(ranked, settings) | tie_bounds(block, settings))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def tie_bounds(tied: TiedRankings, settings: Mapping[str, Any]) -> dict[str, Array]:
