@@ -2,13 +2,19 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from dmth_fast import Hasher
+from dmth_fast.learning.config import LossConfig
+from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.distillation import code_term, feature_term, logit_term, relational_term
-from dmth_fast.learning.losses import l2_quantization, ortho_loss, random_centers
+from dmth_fast.learning.losses import build_loss, l2_quantization, ortho_loss, random_centers
+from dmth_fast.learning.losses.greedy import straight_through_sign
+from dmth_fast.learning.losses.quantizers import swd_quantization
 
 B, BITS, CLASSES = 5, 12, 4
 
@@ -114,3 +120,45 @@ def test_random_centers_are_far_apart_and_repeatable() -> None:
     assert set(centers.unique().tolist()) == {-1.0, 1.0}
     distances = (64 - centers @ centers.T) / 2
     assert float(distances[~torch.eye(10, dtype=torch.bool)].min()) >= 24
+
+
+def test_greedy_classifies_the_bits() -> None:
+    h, labels = draw(B, BITS), torch.tensor([0, 3, 1, 1, 2])
+    loss = build_loss(LossConfig(hash_loss="greedy"), random_centers(CLASSES, BITS, seed=1).double())
+    weight, total = loss.weight.detach(), 0.0
+    for i in range(B):
+        signs = torch.where(h[i] > 0, 1.0, -1.0).double()
+        scores = softmax([float((weight[k] * signs).sum()) for k in range(CLASSES)])
+        total -= math.log(scores[int(labels[i])]) / B
+    total += 0.1 * sum(abs(abs(float(v)) - 1) ** 3 for v in h.flatten()) / h.numel()
+    assert float(loss(h, labels).detach()) == pytest.approx(total)
+
+
+def test_greedy_passes_the_gradient_straight_through() -> None:
+    h = draw(2, 3).requires_grad_()
+    straight_through_sign(h).backward(torch.ones(2, 3, dtype=torch.float64))
+    assert h.grad is not None
+    assert torch.equal(h.grad, torch.ones(2, 3, dtype=torch.float64))
+
+
+def test_swd_compares_sorted_columns() -> None:
+    h = draw(6, 3)
+    torch.manual_seed(5)
+    found = float(swd_quantization(h))
+    torch.manual_seed(5)
+    wanted = torch.randint(0, 2, (6, 3)).double() * 2 - 1
+    total = 0.0
+    for j in range(3):
+        pairs = zip(sorted(torch.tanh(h[:, j]).tolist()), sorted(wanted[:, j].tolist()), strict=True)
+        total += sum((u - r) ** 2 for u, r in pairs)
+    assert found == pytest.approx(total / 18)
+
+
+@pytest.mark.parametrize("name", ["ortho", "csq", "dch", "hashnet", "greedy"])
+def test_every_hash_loss_trains_and_saves(name: str, train: ImageSet, tmp_path: Path) -> None:
+    settings = {"epochs": 5, "batch_size": 64, "padding": 1, "flip": False, "lr": 0.05}
+    hasher = Hasher("tiny-4", 16, hash_loss=name, quantization=0.1, quantizer="swd", **settings)
+    hasher.fit(train, progress=False)
+    assert hasher.history[-1]["hash"] < hasher.history[0]["hash"]
+    hasher.save(tmp_path)
+    assert (Hasher.load(tmp_path).encode(train) == hasher.encode(train)).all()

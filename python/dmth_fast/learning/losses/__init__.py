@@ -7,9 +7,15 @@ from torch import Tensor
 from dmth_fast.learning.config import LossConfig, one_of
 from dmth_fast.learning.losses.base import HashLoss
 from dmth_fast.learning.losses.central import CSQ, hadamard_centers
+from dmth_fast.learning.losses.greedy import GreedyHash
 from dmth_fast.learning.losses.ortho import OrthoHash, ortho_loss, random_centers
 from dmth_fast.learning.losses.pairwise import DCH, IDHN, ISDH, HashNet
-from dmth_fast.learning.losses.quantizers import cauchy_quantization, l1_quantization, l2_quantization
+from dmth_fast.learning.losses.quantizers import (
+    cauchy_quantization,
+    l1_quantization,
+    l2_quantization,
+    swd_quantization,
+)
 
 __all__ = [
     "HASH_LOSSES",
@@ -29,6 +35,7 @@ HASH_LOSSES: dict[str, Callable[[LossConfig, Tensor], HashLoss]] = {
     "hashnet": HashNet,
     "isdh": ISDH,
     "idhn": IDHN,
+    "greedy": GreedyHash,
 }
 """Hash losses by name, built from the settings and the class codes."""
 
@@ -36,6 +43,7 @@ QUANTIZERS: dict[str, Callable[[Tensor], Tensor]] = {
     "l1": l1_quantization,
     "l2": l2_quantization,
     "cauchy": cauchy_quantization,
+    "swd": swd_quantization,
 }
 """Quantisation terms by name: from code values (b, bits) to a scalar."""
 
