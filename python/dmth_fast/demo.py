@@ -225,7 +225,9 @@ def _draw(
     worst = np.argsort(precision, kind="stable")[:5]
     drawn = np.random.default_rng(seed).choice(np.delete(np.arange(len(queries)), worst), 5, replace=False)
     blocks = {
-        f"five queries drawn at random (seed {seed})": _neighbours(trained, queries, database, drawn),
+        f"five queries drawn at random (seed {seed}), those below left out": _neighbours(
+            trained, queries, database, drawn
+        ),
         "the five queries with the lowest average precision": _neighbours(trained, queries, database, worst),
     }
     plots.plot_neighbours(

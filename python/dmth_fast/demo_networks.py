@@ -231,7 +231,11 @@ class _Stage:
     def __call__(self, name: str) -> Iterator[None]:
         self._say(f"training {name}")
         begin = time.perf_counter()
-        yield
+        try:
+            yield
+        except BaseException:
+            self.done()
+            raise
         self.seconds[name] = round(time.perf_counter() - begin, 2)
 
     def done(self) -> None:
