@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dmth_fast.learning.hasher import Hasher as Hasher
     from dmth_fast.learning.teacher import FusedTeacher as FusedTeacher
+    from dmth_fast.retrieval.classification import classify_by_vote as classify_by_vote
     from dmth_fast.retrieval.codes import convert_codes as convert_codes
     from dmth_fast.retrieval.codes import pack as pack
     from dmth_fast.retrieval.codes import unpack as unpack
+    from dmth_fast.retrieval.confidence import bootstrap as bootstrap
     from dmth_fast.retrieval.confidence import compare as compare
     from dmth_fast.retrieval.evaluation import evaluate as evaluate
     from dmth_fast.retrieval.evaluator import Evaluator as Evaluator
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from dmth_fast.retrieval.search import hamming_distances as hamming_distances
     from dmth_fast.retrieval.search import range_search as range_search
     from dmth_fast.retrieval.search import search as search
+    from dmth_fast.retrieval.statistics import code_statistics as code_statistics
 
 __version__ = "0.1.0"
 
@@ -35,6 +38,9 @@ _HOME = {
     "FusedTeacher": "dmth_fast.learning.teacher",
     "Hasher": "dmth_fast.learning.hasher",
     "Index": "dmth_fast.retrieval.index",
+    "bootstrap": "dmth_fast.retrieval.confidence",
+    "classify_by_vote": "dmth_fast.retrieval.classification",
+    "code_statistics": "dmth_fast.retrieval.statistics",
     "compare": "dmth_fast.retrieval.confidence",
     "convert_codes": "dmth_fast.retrieval.codes",
     "evaluate": "dmth_fast.retrieval.evaluation",

@@ -79,6 +79,15 @@ def test_better_codes_are_above():
     assert seeds.low > 0
 
 
+def test_the_interval_of_a_report():
+    plain = report(0.2, 0)
+    found = plain.interval()
+    assert found == bootstrap(plain.average_precision)
+    assert found.low < plain.map < found.high
+    with pytest.raises(KeyError, match="metric must be one of"):
+        plain.interval("accuracy")
+
+
 def test_equal_codes_are_not_above():
     assert not compare(report(0.2, 0), report(0.2, 1)).excludes_zero
 

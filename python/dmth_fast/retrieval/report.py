@@ -4,11 +4,14 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from dmth_fast.retrieval.arguments import Array
+
+if TYPE_CHECKING:
+    from dmth_fast.retrieval.confidence import Interval
 
 RECALL_LEVELS = tuple(level / 10 for level in range(11))
 
@@ -143,6 +146,20 @@ class Report:
         if metric not in self.per_query:
             raise KeyError(f"metric must be one of {', '.join(self.per_query)}, got {metric!r}")
         return float(self.per_query[metric][self.counted].mean())
+
+    def interval(
+        self, metric: str = "average_precision", *, confidence: float = 0.95, seed: int = 0
+    ) -> "Interval":
+        """Bootstrap interval of a metric's mean over the counted queries.
+
+        Raises:
+            KeyError: no such metric.
+            ValueError: confidence outside (0, 1).
+        """
+        from dmth_fast.retrieval.confidence import bootstrap
+
+        self.mean(metric)  # names the metrics there are
+        return bootstrap(self.per_query[metric][self.counted], confidence=confidence, seed=seed)
 
     def to_dict(self, *, per_query: bool = False) -> dict[str, Any]:
         """The means, curves, counts and settings as plain numbers, strings and lists.
