@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["NeighbourRow", "plot_neighbours", "plot_pr_curves"]
+__all__ = ["NeighbourRow", "plot_neighbours", "plot_pr_curves", "plot_tradeoff"]
 
 _INK, _MUTED = "#1a1a1a", "#5c5c5c"
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8a6d00")
@@ -96,6 +96,48 @@ def plot_pr_curves(
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower left", frameon=True, framealpha=0.92, edgecolor="#d9d9d9", fontsize=10)
     _titles(figure, axes, title, subtitle)
+    _save(figure, path)
+
+
+def plot_tradeoff(
+    rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], *, title: str, subtitle: str = ""
+) -> None:
+    """Draw mAP against multiply-accumulates and against parameters, one mark a row.
+
+    Args:
+        rows: Dictionaries with ``name``, ``map``, ``macs`` and ``parameters``.
+        path: Where the picture goes; the suffix chooses the format.
+        title: What was compared.
+        subtitle: The protocol.
+
+    Raises:
+        ValueError: No row at all.
+    """
+    if not rows:
+        raise ValueError("rows must hold at least one row, got none")
+    figure = _figure(10.5, 4.8)
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, key, unit, label in (
+        (left, "macs", 1e6, "MACs, millions"),
+        (right, "parameters", 1e6, "parameters, millions"),
+    ):
+        for index, row in enumerate(rows):
+            axes.plot(
+                row[key] / unit,
+                row["map"],
+                linestyle="none",
+                marker=_MARKERS[index % len(_MARKERS)],
+                color=_COLOURS[index % len(_COLOURS)],
+                markersize=9,
+                label=f"{row['name']}, {row['bits']} bits" if "bits" in row else row["name"],
+            )
+        axes.set_xlabel(label, fontsize=12)
+        axes.set_xlim(left=0)
+        axes.grid(color="#d9d9d9", linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_ylabel("mAP", fontsize=12)
+    right.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=9)
+    _titles(figure, left, title, subtitle)
     _save(figure, path)
 
 

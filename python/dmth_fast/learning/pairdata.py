@@ -99,7 +99,7 @@ def frozen_features(backbone: Teacher, images: ImageSet, cache: Path | None) -> 
     """Features float32 (n, d) of images as they are, from a cache that its manifest names."""
     manifest = {
         "kind": "frozen",
-        "teacher": {**backbone.card, "name": None},
+        "teacher": backbone.identity,
         "images": images.content_hash(),
         "rows": len(images),
     }

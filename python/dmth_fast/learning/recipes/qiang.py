@@ -73,6 +73,10 @@ ARMS: dict[str, LossConfig] = {
 
 Network = HashNetwork | FeatureNetwork
 
+METRIC = (
+    "mAP@all; mAP@1000, divided by the relevant among them; NDCG, ACG and WAP@100 of the number of shared "
+    "labels; all expected over ties"
+)
 COLUMNS = ("map", "map_1000", "ndcg_100", "acg_100", "wap_100")
 
 
@@ -97,7 +101,7 @@ class Config:
 
     data: MultiLabelConfig
     backbone: str = "mobilenet_v2"
-    weights: str | None = "weights/mobilenet_v2-imagenet.safetensors"
+    weights: str | None = None
     frozen: bool = False
     hidden: int = 512
     cache: str | None = None
@@ -127,7 +131,6 @@ def toy(seed: int = 0) -> Config:
     return Config(
         data=MultiLabelConfig(source="digits"),
         backbone="tiny-8",
-        weights=None,
         bits=(32,),
         seeds=(seed,),
         threads=1,
@@ -137,7 +140,7 @@ def toy(seed: int = 0) -> Config:
 
 
 def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[str, Any]:
-    """Train and measure every arm at every width and seed, and write ``result.json``."""
+    """Train and measure every arm at every width and seed; ``result.json`` is renewed after each width."""
     begin, out = time.perf_counter(), Path(out_dir)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -146,6 +149,7 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
     inputs = _features(config, split, root, out) if config.frozen else None
     runs: list[Row] = []
     precisions: dict[tuple[str, int, str], list[Floats]] = {}
+    result: dict[str, Any] = {}
     for bits in config.bits:
         for seed in config.seeds:
             for arm in config.arms:
@@ -154,29 +158,28 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
                 runs.append({"name": arm, "bits": bits, "seed": seed, **figures})
                 for metric, values in per_query.items():
                     precisions.setdefault((arm, bits, metric), []).append(values)
-    return write_result(
-        out,
-        recipe="qiang",
-        config=config,
-        protocol=split.name,
-        metric="mAP@all, mAP@1000 (divided by the relevant among them), NDCG, ACG, WAP@100 by shared labels; "
-        "all expected over ties",
-        split={
-            "query": split.query.split_hash(),
-            "database": split.database.split_hash(),
-            "queries": len(split.query),
-            "database_images": len(split.database),
-            "unlabelled": [
-                len(split.database) - len(split.labelled),
-                int((~split.query_labels.any(1)).sum()),
-            ],
-            "labels": split.query_labels.shape[1],
-        },
-        rows=over_seeds(runs, by=("name", "bits"), columns=COLUMNS),
-        comparisons=_comparisons(config, precisions),
-        seconds=time.perf_counter() - begin,
-        runs=runs,
-    )
+        result = write_result(
+            out,
+            recipe="qiang",
+            config=config,
+            protocol=split.name,
+            metric=METRIC,
+            split={
+                "query": split.query.split_hash(),
+                "database": split.database.split_hash(),
+                "queries": len(split.query),
+                "database_images": len(split.database),
+                "unlabelled_queries": int((~split.query_labels.any(1)).sum()),
+                "unlabelled_database": len(split.database) - len(split.labelled),
+                "labels": split.query_labels.shape[1],
+            },
+            rows=over_seeds(runs, by=("name", "bits"), columns=COLUMNS),
+            comparisons=_comparisons(config, precisions),
+            seconds=time.perf_counter() - begin,
+            runs=runs,
+            complete=bits == config.bits[-1],
+        )
+    return result
 
 
 def train_arm(

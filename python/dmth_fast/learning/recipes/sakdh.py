@@ -42,6 +42,7 @@ from dmth_fast.learning.recipes.results import Row, over_seeds, write_result
 BASELINES = ("random", "pca-cca", "itq-cca")
 TEACHERS = ("djsrh", "jdsh", "dsah")
 STUDENTS = ("hard", "soft")
+METRIC = "mAP over all, and over the first 50 divided by the relevant among them; expected over ties"
 COLUMNS = ("image_to_text_50", "image_to_text", "text_to_image_50", "text_to_image")
 
 Codes = dict[str, Any]
@@ -94,7 +95,10 @@ def toy(seed: int = 0) -> Config:
 
 
 def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[str, Any]:
-    """Train and measure every method at every width and seed; write ``result.json`` and the last students."""
+    """Train and measure every method at every width and seed.
+
+    Writes ``result.json``, renewed after each width, and the last seed's students.
+    """
     begin, out = time.perf_counter(), Path(out_dir)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -102,17 +106,18 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
     split = open_pair_split(config.data, root, out)
     runs: list[Row] = []
     precisions: dict[tuple[str, int, str], list[Floats]] = {}
-    skipped: list[str] = []
+    skipped: set[str] = set()
+    result: dict[str, Any] = {}
     for bits in config.bits:
+        hashers: dict[str, CrossModalHasher] = {}
         for seed in config.seeds:
-            hashers: dict[str, CrossModalHasher] = {}
             for method in config.methods:
                 try:
                     codes = _codes(method, split, bits, seed, config, hashers, progress)
                 except ValueError as error:
                     if method not in ("itq-cca", "pca-cca"):
                         raise
-                    skipped.append(f"{method}, {bits} bits: {error}")
+                    skipped.add(f"{method}, {bits} bits: {error}")
                     continue
                 figures, per_query = measure(codes, split, bits)
                 runs.append({"name": method, "bits": bits, "seed": seed, **figures})
@@ -120,25 +125,27 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
                     precisions.setdefault((method, bits, direction), []).append(values)
         for method in set(STUDENTS) & set(hashers):
             hashers[method].save(out / f"{method}-{bits}")
-    return write_result(
-        out,
-        recipe="sakdh",
-        config=config,
-        protocol=split.name,
-        metric="mAP over the first 50 (divided by the relevant among them) and over all, expected over ties",
-        split={
-            "hash": split.hash,
-            "queries": len(split.query),
-            "database": len(split.database),
-            "train": len(split.train),
-            "unlabelled": split.pairs.num_unlabelled,
-        },
-        rows=over_seeds(runs, by=("name", "bits"), columns=COLUMNS),
-        comparisons=_comparisons(config, precisions),
-        seconds=time.perf_counter() - begin,
-        runs=runs,
-        left_out=sorted(set(skipped)),
-    )
+        result = write_result(
+            out,
+            recipe="sakdh",
+            config=config,
+            protocol=split.name,
+            metric=METRIC,
+            split={
+                "hash": split.hash,
+                "queries": len(split.query),
+                "database": len(split.database),
+                "train": len(split.train),
+                "unlabelled": split.pairs.num_unlabelled,
+            },
+            rows=over_seeds(runs, by=("name", "bits"), columns=COLUMNS),
+            comparisons=_comparisons(config, precisions),
+            seconds=time.perf_counter() - begin,
+            runs=runs,
+            left_out=sorted(skipped),
+            complete=bits == config.bits[-1],
+        )
+    return result
 
 
 def measure(codes: Codes, split: PairSplit, bits: int) -> tuple[dict[str, float], dict[str, Floats]]:
