@@ -78,6 +78,7 @@ def train(
     watch, root = Stopwatch(), data_root(config)
     with watch.stage("images"):
         split = open_split(config.protocol, config.data, root, config.seed)
+    unlabelled = split.unlabelled() if config.data.unlabelled else None
     learned, validation = split.train, None
     if config.data.validation_fraction:
         learned, validation = split_by_class(
@@ -105,6 +106,7 @@ def train(
                 learned,
                 teacher=teacher,
                 validation=validation,
+                unlabelled=None if teacher is None else unlabelled,
                 progress=progress,
                 run_dir=out / f"{name}-run",
                 resume=resume,
@@ -125,6 +127,7 @@ def train(
             "queries": len(split.query),
             "database_images": len(split.database),
             "training_images": len(learned),
+            "unlabelled_images": 0 if unlabelled is None else len(unlabelled),
             "validation_images": len(split.train) - len(learned),
             "classes": len(split.train.classes),
             "skipped": len(split.train.skipped) + len(split.query.skipped),

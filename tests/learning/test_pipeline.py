@@ -13,6 +13,8 @@ from dmth_fast.learning.weights import save_tensors
 from dmth_fast.pipeline import load_config, train
 from dmth_fast.trainconfig import dump_config
 
+EXPERIMENTS = Path(__file__).parents[2] / "benchmarks" / "experiments"
+
 TOML = """
 protocol = "digits"
 backbone = "tiny-4"
@@ -176,3 +178,10 @@ def test_a_folder_of_photos_gives_a_student_and_no_figures(
     assert all(row["map"] is None for row in result["rows"])
     assert result["comparisons"] == []
     assert Hasher.load(tmp_path / "run" / "student").encode(tmp_path / "photos").shape == (80, 3)
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("cifar10-*.toml")), ids=lambda path: path.stem)
+def test_the_experiments_are_valid(path: Path) -> None:
+    config = load_config(path)
+    assert config.protocol.startswith("cifar10-")
+    assert all(teacher.seen for teacher in config.teachers)

@@ -116,3 +116,27 @@ def test_bad_teachers(single: Hasher, train: ImageSet) -> None:
         Teacher("resnet20")
     with pytest.raises(ValueError, match="a fused teacher with labels=True needs labels"):
         FusedTeacher([single]).fit(ImageSet(images=train.images), progress=False)
+
+
+def test_unlabelled_images_join_each_batch_with_their_targets(
+    fused: FusedTeacher, train: ImageSet, test: ImageSet
+) -> None:
+    more = ImageSet(images=test.images)
+    student = Hasher("tiny-4", bits=20, unlabelled_batch=5, epochs=1, **VIEWS)
+    source = StudentBatches(train, student.network.backbone, student.config, fused, more)
+    index = torch.arange(3)
+    images, labels, targets = source.batch(index, 1)
+    assert (len(images), len(labels), len(targets["values"])) == (8, 3, 8)
+    alone = StudentBatches(train, student.network.backbone, student.config, fused)
+    assert torch.equal(alone.batch(index, 1)[0], images[:3])
+    outputs = fused.outputs(more, 1).values
+    found = [int((outputs - row).abs().sum(1).argmin()) for row in targets["values"][3:]]
+    assert len(set(found)) == 5
+    torch.testing.assert_close(targets["values"][3:], outputs[found], atol=0.01, rtol=0.01)
+    seen = {tuple(source.batch(index, 2)[2]["values"][3].tolist()) for _ in range(60)}
+    assert len(seen) == 60
+    again = StudentBatches(train, student.network.backbone, student.config, fused, more)
+    assert torch.equal(again.batch(index, 1)[0], images)
+    student.fit(train, teacher=fused, unlabelled=more, progress=False)
+    with pytest.raises(ValueError, match="unlabelled images need a teacher"):
+        Hasher("tiny-4", bits=20, **VIEWS).fit(train, unlabelled=more, progress=False)

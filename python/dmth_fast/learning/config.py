@@ -40,6 +40,7 @@ class TrainingConfig:
     Attributes:
         epochs: passes over the training images.
         batch_size: images a step, over all processes together; a last, smaller batch is left out.
+        unlabelled_batch: further images a step that follow the teacher without labels, where there are any.
         optimizer: ``sgd`` (Nesterov momentum) or ``adamw``.
         lr: the highest learning rate.
         backbone_lr: factor of ``lr`` for the backbone, below 1 to fine-tune one that was trained before.
@@ -56,6 +57,7 @@ class TrainingConfig:
 
     epochs: int = 30
     batch_size: int = 128
+    unlabelled_batch: int = 64
     optimizer: str = "sgd"
     lr: float = 0.1
     backbone_lr: float = 1.0
@@ -72,6 +74,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         at_least("epochs", self.epochs, 1)
         at_least("batch_size", self.batch_size, 2)
+        at_least("unlabelled_batch", self.unlabelled_batch, 1)
         at_least("lr", self.lr, 0)
         at_least("backbone_lr", self.backbone_lr, 0)
         at_least("weight_decay", self.weight_decay, 0)

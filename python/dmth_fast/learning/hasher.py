@@ -95,6 +95,7 @@ class Hasher:
         validation: ImageSet | None = None,
         progress: bool = True,
         *,
+        unlabelled: ImageSet | None = None,
         run_dir: str | Path | None = None,
         resume: bool = False,
     ) -> "Hasher":
@@ -109,6 +110,7 @@ class Hasher:
             teacher: a fitted :class:`~dmth_fast.learning.teacher.FusedTeacher`.
             validation: labelled images measured after each epoch (accuracy; mAP of even rows against odd).
             progress: show progress on standard error.
+            unlabelled: further images; ``unlabelled_batch`` a step follow the teacher without labels.
             run_dir: folder for a checkpoint and ``metrics.jsonl`` after each epoch.
             resume: continue from the checkpoint in ``run_dir``.
 
@@ -125,6 +127,11 @@ class Hasher:
         if (recipe == "dmth") != (teacher is not None):
             raise ValueError(f"recipe {recipe!r} {'needs a' if teacher is None else 'takes no'} teacher")
         seed = self.config.training.seed
+        if unlabelled is not None and (teacher is None or unlabelled.size != train.size):
+            raise ValueError(
+                f"unlabelled images need a teacher and the size of the others, {train.size}; got "
+                f"{'no teacher' if teacher is None else unlabelled.size}"
+            )
         if teacher is not None:
             self._check_teacher(teacher, train)
         self.hash_loss = self._build_loss(train, teacher)
@@ -136,7 +143,7 @@ class Hasher:
             objective = StudentObjective(self.network, self.hash_loss, self.config, teacher)
         self.history = train_objective(
             objective,
-            StudentBatches(train, self.network.backbone, self.config, teacher),
+            StudentBatches(train, self.network.backbone, self.config, teacher, unlabelled),
             self.config.training,
             title=f"{self.backbone} {recipe}",
             settings={
@@ -145,6 +152,7 @@ class Hasher:
                 "recipe": recipe,
                 "config": to_mapping(self.config),
                 "images": train.content_hash(),
+                "unlabelled": None if unlabelled is None else unlabelled.content_hash(),
                 "teacher": None if teacher is None else teacher.state_hash,
             },
             run_dir=None if run_dir is None else Path(run_dir),

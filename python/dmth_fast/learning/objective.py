@@ -41,9 +41,14 @@ class StudentObjective(nn.Module):
         )
 
     def forward(self, images: Tensor, labels: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Return the terms of normalised images, labels and the teacher's F, h, o (empty without one)."""
+        """Return the terms of normalised images, labels and the teacher's F, h, o (empty without one).
+
+        The labels belong to the first images; those after them are unlabelled and follow the teacher alone.
+        """
         features, h = self.network(images, self._precision)
-        terms: dict[str, Tensor] = {} if self.hash_loss is None else {"hash": self.hash_loss(h, labels)}
+        terms: dict[str, Tensor] = {}
+        if self.hash_loss is not None:
+            terms["hash"] = self.hash_loss(h[: len(labels)], labels)
         loss = terms.get("hash", h.new_zeros(()))
         if self._loss.quantization:
             terms["quantization"] = QUANTIZERS[self._loss.quantizer](h)
@@ -75,10 +80,23 @@ class StudentObjective(nn.Module):
 
 
 class StudentBatches:
-    """Augmented, normalised images with labels and, if there is a teacher, its outputs for the same view."""
+    """Augmented, normalised images with labels and, if there is a teacher, its outputs for the same view.
+
+    Args:
+        images: the epoch's images, with labels unless no loss reads them.
+        backbone: says how images are normalised.
+        config: of the student.
+        teacher: whose views and targets are shown.
+        unlabelled: images of which ``unlabelled_batch`` join each batch, with targets and without labels.
+    """
 
     def __init__(
-        self, images: ImageSet, backbone: Backbone, config: HasherConfig, teacher: "FusedTeacher | None"
+        self,
+        images: ImageSet,
+        backbone: Backbone,
+        config: HasherConfig,
+        teacher: "FusedTeacher | None",
+        unlabelled: ImageSet | None = None,
     ) -> None:
         self._images, self._backbone, self._augmentation = images, backbone, config.augmentation
         # Without a hash loss no label is read.
@@ -88,12 +106,23 @@ class StudentBatches:
         self._targets = (
             [] if teacher is None else [teacher.targets(images, v) for v in range(teacher.config.views)]
         )
+        self._more = None if unlabelled is None else StudentBatches(unlabelled, backbone, config, teacher)
+        self._more_count = 0 if unlabelled is None else min(config.training.unlabelled_batch, len(unlabelled))
+        self._order, self._epoch, self._round, self._position = torch.zeros(0, dtype=torch.int64), -1, 0, 0
 
     def __len__(self) -> int:
         return len(self._images)
 
     def batch(self, index: Tensor, epoch: int) -> tuple[Tensor, Tensor, Targets]:
         """Return normalised images, labels and targets of the images at ``index`` in ``epoch``."""
+        images, targets = self._show(index, epoch)
+        if self._more is not None:
+            others, other_targets = self._more._show(self._next(epoch), epoch)
+            images = torch.cat([images, others]).contiguous(memory_format=torch.channels_last)
+            targets = {name: torch.cat([column, other_targets[name]]) for name, column in targets.items()}
+        return images, self._labels[index], targets
+
+    def _show(self, index: Tensor, epoch: int) -> tuple[Tensor, Targets]:
         view = epoch if self._views is None else epoch % self._views
         augmentation = self._augmentation
         pixels = crop_and_flip(
@@ -106,4 +135,16 @@ class StudentBatches:
         )
         columns = self._targets[view] if self._targets else {}
         targets = {name: column[index].to(torch.float32) for name, column in columns.items()}
-        return prepare(self._backbone, pixels), self._labels[index], targets
+        return prepare(self._backbone, pixels), targets
+
+    def _next(self, epoch: int) -> Tensor:
+        """Draw the next unlabelled images; an epoch begins a new order, so that a resumed run is the same."""
+        more = self._more_count
+        if epoch != self._epoch or self._position + more > len(self._order):
+            self._round = self._round + 1 if epoch == self._epoch else 1
+            generator = torch.Generator().manual_seed(self._seed + 7919 * epoch + 104_729 * self._round)
+            self._order = torch.randperm(len(self._more or ()), generator=generator)
+            self._epoch, self._position = epoch, 0
+        chosen = self._order[self._position : self._position + more]
+        self._position += more
+        return chosen

@@ -23,6 +23,7 @@ class DataConfig:
         validation_fraction: part of the training images that is held out and measured after each epoch.
         size: side in pixels; None keeps the files' own.
         labels: ``folders``: classes are folders; ``none``: there are none, and nothing is measured.
+        unlabelled: whether the student also sees database images outside the training set, without labels.
         strict: stop at an image that cannot be read.
     """
 
@@ -33,6 +34,7 @@ class DataConfig:
     validation_fraction: float = 0.0
     size: int | None = None
     labels: str = "folders"
+    unlabelled: bool = False
     strict: bool = False
 
     def __post_init__(self) -> None:
@@ -50,6 +52,19 @@ class Split:
     query: ImageSet
     database: ImageSet
     train: ImageSet
+
+    def unlabelled(self) -> ImageSet:
+        """The database images that are no training images, without their labels.
+
+        Raises:
+            ValueError: there is none.
+        """
+        used = set(self.train.names)
+        rest = [i for i, name in enumerate(self.database.names) if name not in used]
+        if not rest:
+            raise ValueError("data.unlabelled needs database images outside the training set; there are none")
+        chosen = self.database.select(torch.tensor(rest))
+        return ImageSet(images=chosen.images, names=chosen.names)
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 over the sorted names and labels of each part."""

@@ -1,0 +1,131 @@
+"""The students of CUKDFIR: their published cost, their two heads, and the distillation without labels."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dmth_fast.learning.backbones import build_backbone
+from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.distillation import FEATURE_TERMS, balanced_term
+from dmth_fast.learning.feature_distillation import FeatureBatches, FeatureObjective, ViewConfig
+from dmth_fast.learning.frozen import Teacher
+from dmth_fast.learning.macs import count_macs
+from dmth_fast.learning.network import HashNetwork
+from dmth_fast.learning.recipes import cukdfir, run_file, run_toy
+
+PUBLISHED = {
+    "cuk_v1-flatten": {16: 3.339, 32: 3.371, 48: 3.404, 64: 3.437},
+    "cuk_v2-flatten": {16: 4.864, 32: 4.929, 48: 4.995, 64: 5.060},
+}
+"""Millions of parameters with a linear hash layer, at 224 x 224."""
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_students_have_the_published_parameters(name: str) -> None:
+    backbone = build_backbone(name)
+    body = sum(parameter.numel() for parameter in backbone.parameters())
+    for bits, millions in PUBLISHED[name].items():
+        assert round((body + backbone.feature_dim * bits + bits) / 1e6, 3) == millions
+        # Our hash layer has a batch norm in place of the bias: one value a bit more.
+        ours = sum(parameter.numel() for parameter in HashNetwork(backbone, bits).parameters())
+        assert ours == body + backbone.feature_dim * bits + 2 * bits
+
+
+@pytest.mark.parametrize(("name", "billions"), [("cuk_v1-flatten", 1.087), ("cuk_v2-flatten", 1.111)])
+def test_students_have_the_published_cost(name: str, billions: float) -> None:
+    assert round(count_macs(HashNetwork(build_backbone(name), 64), 224) / 1e9, 3) == billions
+
+
+def test_teachers_have_the_published_cost() -> None:
+    resnet = HashNetwork(build_backbone("resnet50"), 64)
+    body = sum(p.numel() for name, p in resnet.backbone.named_parameters() if not name.startswith("fc."))
+    assert round((body + 2048 * 64 + 64) / 1e6, 3) == 23.639
+    assert round(count_macs(resnet, 224) / 1e9, 3) == 4.087
+
+
+def test_pooled_students_take_any_size_and_flat_ones_do_not() -> None:
+    pooled, flat = build_backbone("cuk_v1").eval(), build_backbone("cuk_v1-flatten").eval()
+    assert pooled(torch.zeros(1, 3, 64, 80)).shape == (1, 128)
+    assert flat.feature_dim == 2048
+    with pytest.raises(ValueError, match="must be 224 x 224, got 64 x 64; cuk_v1 takes any size"):
+        flat(torch.zeros(1, 3, 64, 64))
+    with pytest.raises(ValueError, match="at least 32 pixels a side"):
+        pooled(torch.zeros(1, 3, 16, 64))
+
+
+def test_a_flat_student_needs_a_teacher_of_its_length() -> None:
+    flat = build_backbone("cuk_v1-flatten")
+    assert isinstance(FeatureObjective(flat, 2048, "mse", "fp32").projection, torch.nn.Identity)
+    with pytest.raises(
+        ValueError, match="2048 values and no projector, the teacher's have 1280: take cuk_v1,"
+    ):
+        FeatureObjective(flat, 1280, "mse", "fp32")
+
+
+def test_feature_terms_follow_their_formulae() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(4, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    errors = [(a - b) for r, s in zip(x.tolist(), y.tolist(), strict=True) for a, b in zip(r, s, strict=True)]
+    assert float(FEATURE_TERMS["mse"](x, y)) == pytest.approx(sum(e * e for e in errors) / 12)
+    smooth = sum(0.5 * e * e if abs(e) < 1 else abs(e) - 0.5 for e in errors) / 12
+    cosines = [
+        sum(a * b for a, b in zip(r, s, strict=True))
+        / math.sqrt(sum(a * a for a in r) * sum(b * b for b in s))
+        for r, s in zip(x.tolist(), y.tolist(), strict=True)
+    ]
+    wanted = 0.9 * (1 - sum(cosines) / 4) + 0.1 * smooth
+    assert float(balanced_term(x, y)) == pytest.approx(wanted)
+    assert torch.autograd.gradcheck(lambda z: balanced_term(z, y), (x.requires_grad_(),))
+
+
+def test_teacher_and_student_see_the_same_views(tmp_path: Path) -> None:
+    save_file(build_backbone("tiny-4").state_dict(), tmp_path / "teacher.safetensors")
+    teacher = Teacher("tiny-4", tmp_path / "teacher.safetensors")
+    pixels = torch.randint(
+        0, 256, (6, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
+    images = ImageSet(images=pixels)
+    student = build_backbone("tiny-8")
+    batches = FeatureBatches(ViewConfig(views=2, seed=3), images, teacher, student, tmp_path / "cache")
+    index = torch.tensor([4, 1])
+    for epoch in (0, 1, 2):
+        inputs, features = batches.batch(index, epoch)
+        with torch.no_grad():
+            assert torch.allclose(teacher.backbone(inputs), features, atol=2e-3)
+    again = FeatureBatches(ViewConfig(views=2, seed=3), images, teacher, student, tmp_path / "cache")
+    assert torch.equal(again.batch(index, 1)[1], batches.batch(index, 1)[1])
+
+
+@pytest.mark.parametrize("name", ["resnet50", "alexnet"])
+def test_teachers_load_local_weights(name: str, tmp_path: Path) -> None:
+    network = build_backbone(name)
+    save_file({key: value.half() for key, value in network.state_dict().items()}, tmp_path / "w.safetensors")
+    loaded = build_backbone(name, tmp_path / "w.safetensors")
+    first = next(iter(network.state_dict()))
+    assert torch.allclose(loaded.state_dict()[first], network.state_dict()[first], atol=1e-3)
+
+
+def test_the_recipe_runs_both_steps(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    result = run_toy("cukdfir", tmp_path)
+    assert {row["start"] for row in result["rows"]} == {"scratch", "distilled", "teacher"}
+    assert all(0 < row["map"] <= 1 and row["macs"] > 0 for row in result["rows"])
+    assert [item["first"] for item in result["comparisons"]] == ["distilled, dch", "distilled, csq"]
+    assert (tmp_path / "tradeoff.png").stat().st_size > 1000
+    again = run_file(
+        "cukdfir",
+        tmp_path / "config.toml",
+        tmp_path / "again",
+        overrides=["losses=['csq']", "starts=['scratch']"],
+    )
+    assert again["rows"][0]["map"] == next(r["map"] for r in result["rows"] if r["loss"] == "csq")
+
+
+def test_unknown_names_are_listed() -> None:
+    with pytest.raises(ValueError, match="feature_loss must be one of mse, cosine, balanced; got 'l3'"):
+        cukdfir.Config(protocol="digits", data=cukdfir.DataConfig(), feature_loss="l3")
+    with pytest.raises(ValueError, match="losses must be one of dch, csq"):
+        cukdfir.Config(protocol="digits", data=cukdfir.DataConfig(), losses=("ortho",))

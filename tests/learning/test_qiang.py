@@ -1,0 +1,89 @@
+"""Multi-label images: the labels of each set, and the recipe."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dmth_fast.learning.cifar100 import SUPERCLASSES, graded_labels
+from dmth_fast.learning.corel5k import read_corel5k
+from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.losses.pairwise import label_similarity
+from dmth_fast.learning.multilabel import MultiLabelConfig, MultiLabelSplit
+from dmth_fast.learning.recipes import qiang, run_toy
+
+
+def hundred() -> ImageSet:
+    names = tuple(sorted(name for names in SUPERCLASSES.values() for name in names))
+    return ImageSet(
+        images=torch.zeros(100, 3, 2, 2, dtype=torch.uint8), labels=torch.arange(100), classes=names
+    )
+
+
+def test_superclasses_part_the_hundred_classes() -> None:
+    assert len(SUPERCLASSES) == 20
+    assert all(len(names) == 5 for names in SUPERCLASSES.values())
+    assert len({name for names in SUPERCLASSES.values() for name in names}) == 100
+
+
+def test_class_and_superclass_give_three_grades() -> None:
+    images = hundred()
+    labels = graded_labels(images)
+    assert labels.shape == (100, 120)
+    similarity = label_similarity(labels)
+    position = {name: i for i, name in enumerate(images.classes)}
+    for first in ("beaver", "whale", "tank"):
+        for second in images.classes:
+            partners = next(names for names in SUPERCLASSES.values() if first in names)
+            wanted = 1.0 if first == second else 0.5 * (second in partners)
+            assert float(similarity[position[first], position[second]]) == wanted
+
+
+def test_other_classes_have_no_superclass() -> None:
+    images = ImageSet(images=torch.zeros(2, 3, 2, 2, dtype=torch.uint8), labels=torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="must have the 100 classes of CIFAR-100"):
+        graded_labels(images)
+
+
+def test_rows_without_a_label_are_left_out_of_training() -> None:
+    images = ImageSet(images=torch.zeros(3, 3, 2, 2, dtype=torch.uint8))
+    labels = torch.tensor([[True, False], [False, False], [True, True]])
+    split = MultiLabelSplit(
+        name="three", query=images, database=images, query_labels=labels, database_labels=labels
+    )
+    assert split.labelled.tolist() == [0, 2]
+
+
+def test_corel5k_keeps_its_frequent_keywords(data_root: Path) -> None:
+    corel = read_corel5k(data_root / "corel5k", size=16)
+    assert (len(corel.train), len(corel.test), len(corel.words)) == (4500, 499, 374)
+    assert len(corel.train.classes) == 50
+    frequent = corel.frequent(5)
+    assert len(frequent.words) == 292
+    assert int(frequent.train_keywords.sum(0).min()) >= 5
+    with pytest.raises(ValueError, match="no keyword has 4501 training photographs"):
+        corel.frequent(4501)
+
+
+def test_a_missing_set_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"train\.zip does not exist"):
+        read_corel5k(tmp_path, size=16)
+
+
+def test_the_recipe_compares_its_arms(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    result = run_toy("qiang", tmp_path)
+    assert {row["name"] for row in result["rows"]} == set(qiang.ARMS)
+    assert all(row[column] > 0 for row in result["rows"] for column in qiang.COLUMNS)
+    grades = {item["first"]: item["ratio"] for item in result["comparisons"] if item["metric"] == "ndcg_100"}
+    assert grades.keys() == {"isdh", "idhn"}
+    assert result["complete"]
+
+
+def test_unknown_arms_and_sources_are_listed() -> None:
+    with pytest.raises(ValueError, match="arms must be one of isdh, 0/1 similarity, isdh,"):
+        qiang.Config(data=MultiLabelConfig(source="digits"), arms=("dpsh",))
+    with pytest.raises(ValueError, match="source must be one of corel5k, cifar100, digits; got 'coco'"):
+        MultiLabelConfig(source="coco")
+    with pytest.raises(ValueError, match="a frozen backbone needs weights"):
+        qiang.Config(data=MultiLabelConfig(source="digits"), frozen=True)
