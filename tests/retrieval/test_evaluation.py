@@ -272,6 +272,7 @@ def test_bad_arrays_are_named(place, bad, error, message):
         ({"empty": "drop"}, ValueError, "empty must be one of"),
         ({"empty_ball": "one"}, ValueError, "empty_ball must be one of"),
         ({"precision_at": [3, 0]}, ValueError, "precision_at must be an integer >= 1, got 0"),
+        ({"precision_at": 5}, TypeError, "precision_at must hold integers, got int"),
         ({"threads": 0}, ValueError, "threads must be"),
         ({"bits": 0}, ValueError, "bits must be"),
     ],

@@ -102,10 +102,14 @@ def pack(values: AnyArray, threshold: float = 0.0) -> Any:
     array([[9],
            [2]], dtype=uint8)
     """
+    if isinstance(threshold, (bool, np.bool_)) or not isinstance(threshold, (int, float, np.number)):
+        raise TypeError(f"threshold must be a finite number, got {describe(threshold)}")
+    if not math.isfinite(threshold):
+        raise ValueError(f"threshold must be a finite number, got {threshold!r}")
     if are_tensors(values=values):
         from dmth_fast.retrieval import ops
 
-        return ops.pack(values, threshold)
+        return ops.pack(values, float(threshold))
     array = as_numpy(values, "values")
     if array.dtype not in (np.float16, np.float32, np.float64, np.bool_) or not array.dtype.isnative:
         raise TypeError(
@@ -113,12 +117,6 @@ def pack(values: AnyArray, threshold: float = 0.0) -> Any:
         )
     if array.ndim != 2 or not 1 <= array.shape[1] <= MAX_BITS:
         raise ValueError(f"values must have shape (n, bits) with 1 to {MAX_BITS} bits, got {describe(array)}")
-    if isinstance(threshold, (bool, np.bool_)) or not isinstance(threshold, (int, float, np.number)):
-        raise TypeError(f"threshold must be a finite number, got {describe(threshold)}")
-    if not math.isfinite(threshold):
-        raise ValueError(f"threshold must be a finite number, got {threshold!r}")
-    if array.dtype == np.float16:
-        array = array.astype(np.float32)  # exact: every half is a float
     return native.pack(np.ascontiguousarray(array), float(threshold))
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from dmth_fast.retrieval import native
 from dmth_fast.retrieval.arguments import AnyArray, are_tensors, integer, optional_integer
-from dmth_fast.retrieval.codes import checked_pair
+from dmth_fast.retrieval.codes import MAX_BITS, checked_pair
 
 
 class SearchResult(NamedTuple):
@@ -61,13 +61,14 @@ def search(
     >>> search(codes, codes[:1], k=3)
     SearchResult(distances=array([[0, 1, 1]], dtype=int32), ids=array([[0, 2, 3]]))
     """
+    count, workers = integer(k, "k", 1), optional_integer(threads, "threads", 1)
     if are_tensors(codes=codes, queries=queries):
         from dmth_fast.retrieval import ops
 
-        return SearchResult(*ops.search(codes, queries, k, bits, threads))
+        width = optional_integer(bits, "bits", 1, MAX_BITS)
+        return SearchResult(*ops.search(codes, queries, count, width, workers))
     database, wanted, _ = checked_pair(codes, queries, bits)
-    workers = optional_integer(threads, "threads", 1)
-    return SearchResult(*native.search(database, wanted, integer(k, "k", 1), threads=workers))
+    return SearchResult(*native.search(database, wanted, count, threads=workers))
 
 
 def range_search(
@@ -94,12 +95,13 @@ def range_search(
     >>> range_search(codes, codes[:2], radius=2, bits=4).offsets
     array([0, 3, 5])
     """
+    workers = optional_integer(threads, "threads", 1)
     if are_tensors(codes=codes, queries=queries):
         from dmth_fast.retrieval import ops
 
-        return RangeResult(*ops.range_search(codes, queries, radius, bits, threads))
+        limit, number = integer(radius, "radius", 0), optional_integer(bits, "bits", 1, MAX_BITS)
+        return RangeResult(*ops.range_search(codes, queries, limit, number, workers))
     database, wanted, width = checked_pair(codes, queries, bits)
-    workers = optional_integer(threads, "threads", 1)
     return RangeResult(
         *native.range_search(database, wanted, integer(radius, "radius", 0, width), threads=workers)
     )
@@ -125,9 +127,10 @@ def hamming_distances(
     >>> hamming_distances(codes, codes[1:2])
     array([[3, 0, 2]], dtype=int32)
     """
+    workers = optional_integer(threads, "threads", 1)
     if are_tensors(codes=codes, queries=queries):
         from dmth_fast.retrieval import ops
 
-        return ops.hamming_distances(codes, queries, bits, threads)
+        return ops.hamming_distances(codes, queries, optional_integer(bits, "bits", 1, MAX_BITS), workers)
     database, wanted, _ = checked_pair(codes, queries, bits)
-    return native.hamming_distances(database, wanted, threads=optional_integer(threads, "threads", 1))
+    return native.hamming_distances(database, wanted, threads=workers)

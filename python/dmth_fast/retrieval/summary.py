@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dmth_fast.retrieval import metrics
-from dmth_fast.retrieval.arguments import Array, choice, integer, optional_integer
+from dmth_fast.retrieval.arguments import Array, choice, describe, integer, optional_integer
 from dmth_fast.retrieval.graded import GAINS, GRADES
 from dmth_fast.retrieval.rankings import Rankings, TiedRankings
 from dmth_fast.retrieval.report import RECALL_LEVELS, DistanceHistograms, PRCurve, Report
@@ -29,6 +29,8 @@ def checked_settings(
     gain: str = "exponential",
 ) -> dict[str, Any]:
     """Every choice of an evaluation, checked, as plain values; errors as in :func:`evaluate`."""
+    if not isinstance(precision_at, Iterable):
+        raise TypeError(f"precision_at must hold integers, got {describe(precision_at)}")
     if graded is None and gain != "exponential":
         raise ValueError(f"gain must be left alone unless the evaluation is graded, got {gain!r}")
     return {
