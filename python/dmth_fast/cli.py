@@ -59,6 +59,15 @@ class Normalizer(str, Enum):
     retrieved = "retrieved"
 
 
+class System(str, Enum):
+    """The published systems."""
+
+    dmth = "dmth"
+    cukdfir = "cukdfir"
+    qiang = "qiang"
+    sakdh = "sakdh"
+
+
 class Empty(str, Enum):
     """What a query with nothing relevant counts."""
 
@@ -99,8 +108,17 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="Train seconds only; the figures mean little.")
     ] = False,
+    system: Annotated[
+        System, typer.Option(help="Which published system; the others are toys of seconds.")
+    ] = System.dmth,
 ) -> None:
     """Train three teachers, fuse and distil them on scikit-learn's digits: under a minute, no download."""
+    if system is not System.dmth:
+        from dmth_fast.learning.recipes import run_toy
+        from dmth_fast.learning.recipes.results import result_table
+
+        _console().print(result_table(run_toy(system.value, out, seed=seed)))
+        return
     from dmth_fast import demo as demonstration
 
     demonstration.run(out, seed=seed, quick=quick, console=_console())
@@ -120,8 +138,17 @@ def train(
         Path, typer.Option("--out", "-o", help="Folder for student, settings and results.")
     ] = Path("runs/train"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in --out.")] = False,
+    recipe: Annotated[System, typer.Option(help="Which published system --config is for.")] = System.dmth,
 ) -> None:
     """Train teachers and a student from a configuration; write student, settings and measured result."""
+    if recipe is not System.dmth:
+        if config is None or source is not None or resume:
+            raise ValueError(f"--recipe {recipe.value} needs --config, and takes neither SOURCE nor --resume")
+        from dmth_fast.learning.recipes import run_file
+        from dmth_fast.learning.recipes.results import result_table
+
+        _console().print(result_table(run_file(recipe.value, config, out, overrides=changes or ())))
+        return
     if source is None and config is None:
         raise ValueError("train needs images (SOURCE) or a configuration (--config), got neither")
     if out.exists() and not out.is_dir():

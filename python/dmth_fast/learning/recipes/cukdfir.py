@@ -1,8 +1,8 @@
 """CUKDFIR: context-unaware knowledge distillation for image retrieval (arXiv 2207.09070).
 
 Step 1, no labels: a student from scratch learns the features of a teacher that was never tuned on these
-images. ``L = MSE(P s, F)``; as published there is no projector P, the flattened map of the student is as
-long as the teacher's feature (``cuk_v1-flatten`` and ResNet-50). ``cosine`` and ``balanced`` stand beside MSE.
+images. ``L = MSE(P s, F)``; as published there is no projector P, and the flattened map of the student is as
+long as the teacher's feature (``cuk_v1-flatten`` and ResNet-50). ``cosine`` and ``balanced`` are beside MSE.
 
 Step 2, labels: a hash layer on the student, everything fine-tuned with DCH (gamma 20, lambda .1) or CSQ
 (lambda 1e-4).

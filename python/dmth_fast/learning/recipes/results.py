@@ -5,13 +5,16 @@ import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from dmth_fast import environment
 from dmth_fast.atomic import write_json, write_text
 from dmth_fast.trainconfig import dump_config
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 FORMAT = "dmth-fast-result-1"
 
@@ -71,3 +74,31 @@ def over_seeds(rows: Iterable[Row], *, by: Sequence[str], columns: Sequence[str]
                 mean[f"{column}_sd"] = round(statistics.stdev(values), 4)
         joined.append({**mean, "seeds": len(members)})
     return joined
+
+
+def result_table(result: Mapping[str, Any]) -> "Table":
+    """The rows of a result for a terminal: a line a method and width.
+
+    >>> rows = [{"name": "isdh", "bits": 64, "map": 0.5, "map_sd": 0.01, "macs": 1_500_000, "seeds": 3}]
+    >>> table = result_table({"recipe": "qiang", "protocol": "a toy", "metric": "mAP", "rows": rows})
+    >>> [str(column.header) for column in table.columns]
+    ['method', 'bits', 'map', 'macs']
+    """
+    from rich.table import Table
+
+    rows = result["rows"]
+    left_out = {"name", "bits", "seeds", "start", "loss"}
+    keys = [key for key in rows[0] if key not in left_out and not key.endswith("_sd")]
+    grid = Table(
+        title=f"{result['recipe']}: {result['protocol']}",
+        caption=result["metric"],
+        title_justify="left",
+        caption_justify="left",
+    )
+    grid.add_column("method")
+    for key in ("bits", *keys):
+        grid.add_column(key.replace("_", " "), justify="right")
+    for row in rows:
+        cells = (f"{row[key]:.3f}" if row[key] <= 1 else f"{row[key]:,.6g}" for key in keys)
+        grid.add_row(str(row["name"]), str(row["bits"]), *cells)
+    return grid
