@@ -1,0 +1,343 @@
+"""Everything about the CUDA engine that needs a device, in one call of at most ten minutes.
+
+Builds the package with CUDA, runs the CUDA tests, compute-sanitizer on small cases, and the measurements
+of ``gpu_parts.py``; writes ``gpu.json``, ``gpu.md`` and ``gpu.log``::
+
+    python benchmarks/gpu.py --out OUT            # all
+    python benchmarks/gpu.py --out OUT --list     # the parts
+    python benchmarks/gpu.py --out OUT --only build,tests,search
+
+No network is used. The machine must have: nvcc (12.0 or newer) with a C++20 host compiler, and in the
+Python that runs this script torch with CUDA, numpy, pytest, hypothesis, scikit-build-core, pybind11, cmake
+and ninja, and the package's own dependencies (accelerate, matplotlib, pillow, rich, safetensors, typer).
+Whichever of these is missing must come as a wheel on ``PYTHONPATH``; the first part lists what it finds.
+``faiss`` with GPU, ``compute-sanitizer``, ``cuobjdump`` and ``ncu`` are used where they are.
+
+Each part is a process of its own with its own time limit, so neither an exception nor a broken CUDA context
+nor a hang loses the others, and the JSON is written after every part. The package is installed below
+``OUT/site`` (``--site DIR`` for elsewhere), never into the environment.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+HERE = Path(__file__).resolve().parent
+NEEDED = (
+    "torch",
+    "numpy",
+    "pytest",
+    "hypothesis",
+    "scikit-build-core",
+    "pybind11",
+    "cmake",
+    "ninja",
+    "accelerate",
+    "matplotlib",
+    "pillow",
+    "rich",
+    "safetensors",
+    "torchvision",
+    "typer",
+    "scikit-learn",
+    "faiss-gpu",
+    "faiss-gpu-cu12",
+)
+
+
+class Session:
+    """Runs the parts, keeps the clock and writes the result after each."""
+
+    def __init__(self, out: Path, site: Path, minutes: float) -> None:
+        self.out, self.site = out, site
+        self.end = time.monotonic() + 60 * minutes
+        self.result: dict[str, Any] = {"parts": {}}
+        out.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def left(self) -> float:
+        """Seconds until the limit of the whole call."""
+        return self.end - time.monotonic()
+
+    def save(self) -> None:
+        partial = self.out / "gpu.json.partial"
+        partial.write_text(json.dumps(self.result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        partial.replace(self.out / "gpu.json")
+
+    def run(self, name: str, part: Callable[["Session", float], dict[str, Any]], limit: float) -> None:
+        """Run one part; whatever it raises is its result."""
+        start, limit = time.monotonic(), min(limit, self.left - 10)
+        if limit < 15:
+            record: dict[str, Any] = {"status": "skipped", "reason": "no time left"}
+        else:
+            try:
+                record = {"status": "ok", **part(self, limit)}
+            except Exception as error:
+                record = {"status": "failed", "error": f"{type(error).__name__}: {error}"[-6000:]}
+        record["seconds"] = round(time.monotonic() - start, 1)
+        self.result["parts"][name] = record
+        self.save()
+        note = record.get("error") or record.get("reason") or ""
+        print(f"== {name}: {record['status']} in {record['seconds']} s {note[-1500:]}", flush=True)
+
+    def command(self, arguments: list[str], limit: float, log: str, **variables: str) -> tuple[int, str]:
+        """A command in a process group of its own; its output, also kept as OUT/log. Killed at the limit."""
+        paths = [str(self.site), os.environ.get("PYTHONPATH", "")]
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "PYTHONUNBUFFERED": "1",
+        }
+        with (self.out / log).open("w+", encoding="utf-8", errors="replace") as stream:
+            process = subprocess.Popen(
+                arguments,
+                cwd=ROOT,
+                env=environment | variables,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                code = process.wait(timeout=limit)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                code = 124
+            stream.flush()
+            stream.seek(0)
+            return code, stream.read()
+
+    def gather_logs(self) -> None:
+        """One file of all logs, the end of each: results travel as few files."""
+        with (self.out / "gpu.log").open("w", encoding="utf-8") as target:
+            for log in sorted(self.out.glob("*.log")):
+                if log.name != "gpu.log":
+                    target.write(f"\n===== {log.name}\n" + log.read_text(errors="replace")[-300_000:])
+                    log.unlink()
+
+
+def environment(session: Session, limit: float) -> dict[str, Any]:
+    """What the machine is, and which of the needed packages it has."""
+    present = {found.metadata["Name"].lower(): found.version for found in importlib.metadata.distributions()}
+    versions = {name: present.get(name, present.get(name.replace("-", "_"))) for name in NEEDED}
+    query = "name,driver_version,memory.total,clocks.max.sm,clocks.max.memory,power.limit,compute_cap"
+    tools = {}
+    for name, arguments in {
+        "nvidia-smi": ["nvidia-smi", f"--query-gpu={query}", "--format=csv"],
+        "nvcc": ["nvcc", "--version"],
+        "c++": ["c++", "--version"],
+        "lscpu": ["lscpu"],
+    }.items():
+        found = shutil.which(arguments[0])
+        tools[name] = session.command(arguments, limit / 4, "tool.log")[1][:1500] if found else None
+    return {"python": sys.version, "cores": os.cpu_count(), "packages": versions, "tools": tools}
+
+
+def architecture() -> str:
+    """The device's own machine code only, which builds fastest; "compact" where that is unknown."""
+    query = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.split()
+        return f"{found[0].replace('.', '')}-real"
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return "compact"
+
+
+def build(session: Session, limit: float) -> dict[str, Any]:
+    """Install the package with its CUDA module below the site folder."""
+    shutil.rmtree(session.site, ignore_errors=True)
+    code, output = session.command(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "-v",
+                "--no-build-isolation",
+                "--no-deps",
+                "--no-index",
+            ),
+            *("--disable-pip-version-check", "--target", str(session.site)),
+            "--config-settings=cmake.define.DMTH_FAST_CUDA=ON",
+            f"--config-settings=cmake.define.DMTH_FAST_CUDA_ARCHITECTURES={architecture()}",
+            str(ROOT),
+        ],
+        limit,
+        "build.log",
+        CMAKE_BUILD_PARALLEL_LEVEL=str(os.cpu_count() or 2),
+    )
+    if code:
+        raise RuntimeError(f"pip ended with {code}: {output[-4000:]}")
+    modules = sorted(path.name for path in (session.site / "dmth_fast").glob("*.so"))
+    return {"modules": modules, "log": [line for line in output.splitlines() if "dmth_fast: " in line]}
+
+
+def tests(session: Session, limit: float) -> dict[str, Any]:
+    """The tests on the device, then those of the emulated one."""
+    records = {}
+    for name, share in (("test_device.py", 0.7), ("test_status.py", 0.1), ("test_emulated_kernels.py", 0.2)):
+        code, output = session.command(
+            [
+                *(sys.executable, "-m", "pytest", f"tests/cuda/{name}", "-q", "--no-header", "--tb=short"),
+                *("-p", "no:cacheprovider", "--maxfail=25", "-o", "filterwarnings=default"),
+            ],
+            limit * share,
+            f"{name}.log",
+        )
+        records[name] = {"code": code, "tail": output[-5000 if code else -300 :]}
+    failed = {name: record["tail"] for name, record in records.items() if record["code"]}
+    if "test_device.py" in failed:
+        raise RuntimeError(failed["test_device.py"])
+    return {"tests": records}
+
+
+def sanitizer(session: Session, limit: float) -> dict[str, Any]:
+    """compute-sanitizer's tools over small cases of every kernel."""
+    if shutil.which("compute-sanitizer") is None:
+        raise FileNotFoundError("compute-sanitizer is not on the PATH")
+    records, bad = {}, []
+    for tool in ("memcheck", "racecheck", "synccheck", "initcheck"):
+        code, output = session.command(
+            [
+                *("compute-sanitizer", "--tool", tool, "--error-exitcode", "9", "--print-limit", "20"),
+                *(sys.executable, str(HERE / "gpu_parts.py"), "small"),
+            ],
+            limit / 4,
+            f"sanitizer-{tool}.log",
+            PYTORCH_NO_CUDA_MEMORY_CACHING="1",  # so that memcheck knows the size of every tensor
+        )
+        records[tool] = {"code": code, "tail": output[-600 if code == 0 else -4000 :]}
+        if code:
+            bad.append(tool)
+    return {"tools": records, "with_findings_or_failed": bad}
+
+
+def machine_code(session: Session, limit: float) -> dict[str, Any]:
+    """Registers and spills of each kernel, and whether its key instructions are there."""
+    module = next((session.site / "dmth_fast").glob("_cuda*.so"))
+    usage = session.command(["cuobjdump", "--dump-resource-usage", str(module)], limit / 2, "usage.log")[1]
+    text = session.command(["cuobjdump", "--dump-sass", str(module)], limit / 2, "sass.log")[1]
+    (session.out / "sass.log").unlink()
+    counts = {word: text.count(word) for word in ("POPC", "BMMA", "IMMA", "LOP3", "ATOMS", "LDL", "STL")}
+    return {"instructions": counts, "usage": [line.strip() for line in usage.splitlines() if "REG:" in line]}
+
+
+def counters(session: Session, limit: float) -> dict[str, Any]:
+    """Hardware counters of the two candidate kernels, where ncu may read them."""
+    if shutil.which("ncu") is None:
+        raise FileNotFoundError("ncu is not on the PATH")
+    code, output = session.command(
+        [
+            *("ncu", "--clock-control", "none", "--kernel-name", "regex:scan_kernel|tensor_collect"),
+            *("--launch-skip", "2", "--launch-count", "6"),
+            *("--section", "SpeedOfLight", "--section", "ComputeWorkloadAnalysis", "--section", "Occupancy"),
+            *(sys.executable, str(HERE / "gpu_parts.py"), "counted"),
+        ],
+        limit,
+        "ncu.log",
+    )
+    return {"code": code, "output": output[-14000:]}
+
+
+def measured(name: str) -> Callable[[Session, float], dict[str, Any]]:
+    """A part of gpu_parts.py: rows of measurements, kept as far as it came."""
+
+    def part(session: Session, limit: float) -> dict[str, Any]:
+        rows = session.out / f"{name}.jsonl"
+        rows.unlink(missing_ok=True)
+        code, output = session.command(
+            [sys.executable, str(HERE / "gpu_parts.py"), name, str(rows), str(limit - 5)],
+            limit,
+            f"{name}.log",
+        )
+        found = [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
+        rows.unlink(missing_ok=True)
+        record: dict[str, Any] = {"rows": found}
+        if code:
+            record |= {"status": "failed", "error": f"ended with {code}: {output[-4000:]}"}
+        return record
+
+    return part
+
+
+# name: part, most seconds
+PARTS: dict[str, tuple[Callable[[Session, float], dict[str, Any]], float]] = {
+    "environment": (environment, 30),
+    "build": (build, 200),
+    "probe": (measured("probe"), 40),
+    "tests": (tests, 150),
+    "targets": (measured("targets"), 70),
+    "search": (measured("search"), 90),
+    "evaluation": (measured("evaluation"), 40),
+    "rivals": (measured("rivals"), 60),
+    "others": (measured("others"), 40),
+    "machine code": (machine_code, 40),
+    "sanitizer": (sanitizer, 110),
+    "counters": (counters, 60),
+}
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as Markdown: one table a measured part, one line for the others."""
+    lines = ["# CUDA engine on a device", ""]
+    for name, part in result["parts"].items():
+        lines.append(f"## {name}: {part['status']} ({part['seconds']} s)")
+        if part["status"] != "ok":
+            lines += ["", "```", str(part.get("error") or part.get("reason"))[-1500:], "```"]
+        rows = part.get("rows", [])
+        for columns in dict.fromkeys(tuple(row) for row in rows):
+            lines += ["", "| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+            for row in rows:
+                if tuple(row) == columns:
+                    lines.append("| " + " | ".join(_cell(row[column]) for column in columns) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--site", type=Path, help="where the package is installed; OUT/site by default")
+    parser.add_argument("--minutes", type=float, default=9.5, help="limit of the whole call")
+    parser.add_argument("--only", default="", help="comma separated parts")
+    parser.add_argument("--list", action="store_true", help="print the parts and end")
+    arguments = parser.parse_args()
+    if arguments.list:
+        print("\n".join(f"{name}: at most {limit} s" for name, (_, limit) in PARTS.items()))
+        return 0
+    chosen = [name.strip() for name in arguments.only.split(",") if name.strip()] or list(PARTS)
+    unknown = set(chosen) - set(PARTS)
+    if unknown:
+        parser.error(f"unknown parts {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    out = arguments.out.resolve()
+    session = Session(out, (arguments.site or out / "site").resolve(), arguments.minutes)
+    for name in chosen:
+        part, limit = PARTS[name]
+        session.run(name, part, limit)
+    text = table(session.result)
+    (session.out / "gpu.md").write_text(text, encoding="utf-8")
+    print(text)
+    session.gather_logs()
+    if arguments.site is None:
+        shutil.rmtree(session.site, ignore_errors=True)  # results alone are carried away
+    return int(any(part["status"] == "failed" for part in session.result["parts"].values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
