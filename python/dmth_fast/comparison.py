@@ -1,7 +1,7 @@
 """One row a method: how well it names classes, how well its codes retrieve, what it costs."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -106,9 +106,13 @@ def speed(run: Callable[[ImageSet], Any], images: ImageSet, count: int = 1024) -
 
 
 def compare(
-    split: Split, fused: FusedTeacher, plain: Hasher, distilled: Hasher
+    split: Split, fusions: Sequence[FusedTeacher], plain: Hasher, distilled: Hasher
 ) -> tuple[list[Row], dict[str, Floats]]:
-    """Measure each teacher, their average, the fused teacher, both students and the trivial baseline."""
+    """Measure each teacher, their average, the fusions, both students and the trivial baseline.
+
+    The first fusion is the student's teacher.
+    """
+    fused = fusions[0]
     query, database, classes = split.query, split.database, len(split.train.classes)
     rows: list[Row] = []
     precisions: dict[str, Floats] = {}
@@ -144,19 +148,21 @@ def compare(
         kind="average",
         note="code: one-hot of its predicted class",
     )
-    outputs = fused.outputs(query)
-    add(
-        f"fused teacher ({fused.config.fusion})",
-        codes=(pack(outputs.values.numpy()), fused.codes(database)),
-        predicted=outputs.logits.argmax(1).numpy(),
-        bits=fused.bits,
-        parameters=fused.num_parameters,
-        images_per_second=together,
-        kind="fused",
-        mean_largest_weight=float(outputs.weights.amax(1).mean()),
-        mean_weights=outputs.weights.mean(0).tolist(),
-        section=True,
-    )
+    for member in fusions:
+        outputs = member.outputs(query)
+        add(
+            f"fused teacher ({member.config.fusion})",
+            codes=(pack(outputs.values.numpy()), member.codes(database)),
+            predicted=outputs.logits.argmax(1).numpy(),
+            bits=member.bits,
+            parameters=member.num_parameters,
+            images_per_second=together,
+            kind="fused" if member is fused else "fusion",
+            mean_largest_weight=float(outputs.weights.amax(1).mean()),
+            mean_weights=outputs.weights.mean(0).tolist(),
+            shuffled_accuracy=_shuffled_accuracy(member, query),
+        )
+    rows[-1]["section"] = True
     for student, name, kind in (
         (plain, "student, labels only", "plain"),
         (distilled, "student, distilled", "student"),
@@ -272,6 +278,14 @@ _UNTRAINED: dict[str, Callable[[Tensor, int, int], Projection]] = {
     "PCA": lambda features, bits, _: pca(features, bits),
     "ITQ": _itq,
 }
+
+
+def _shuffled_accuracy(teacher: FusedTeacher, images: ImageSet) -> float | None:
+    """Accuracy when each image gets another image's weights: what choosing by image is worth."""
+    found = teacher.logits_with_shuffled_weights(images)
+    if found is None:
+        return None
+    return float((found.argmax(1) == images.required_labels("accuracy")).float().mean())
 
 
 def _less(first: float | None, second: float | None) -> float | None:

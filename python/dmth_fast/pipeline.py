@@ -96,8 +96,15 @@ def train(
     cache = Path(config.cache) if config.cache else out / "cache"
     sections = {item.name: getattr(config.fusion, item.name) for item in dataclasses.fields(config.fusion)}
     fused = FusedTeacher(teachers, bits=config.bits, cache=cache, **sections)
+    others = [
+        FusedTeacher(teachers, bits=config.bits, cache=cache, **{**sections, "fusion": name})
+        for name in config.compare_fusions
+    ]
     with watch.stage("fused teacher"):
         fused.fit(learned, progress, run_dir=out / "fused", resume=resume)
+    with watch.stage("further fusions"):
+        for other in others:
+            other.fit(learned, progress, run_dir=out / f"fused-{other.config.fusion}", resume=resume)
     students: dict[str, Hasher] = {}
     arms = (("plain", None), ("student", fused)) if config.labels else (("student", fused),)
     for name, teacher in arms:
@@ -114,7 +121,7 @@ def train(
             students[name].save(out / name)
     with watch.stage("evaluation"):
         if config.labels:
-            rows, precisions = compare(split, fused, students["plain"], students["student"])
+            rows, precisions = compare(split, [fused, *others], students["plain"], students["student"])
         else:
             rows, precisions = compare_without_labels(split, fused, students["student"], config.seed)
     result = {

@@ -19,6 +19,7 @@ from dmth_fast.learning.config import (
     to_mapping,
     within,
 )
+from dmth_fast.learning.fusion import FUSIONS
 from dmth_fast.learning.protocols import DataConfig, refuse_seen
 
 if sys.version_info >= (3, 11):
@@ -77,6 +78,7 @@ class TrainConfig:
         augmentation: the random views; sections take it over.
         teachers: at least one.
         fusion: of the teachers.
+        compare_fusions: further fusions, trained alike on the same cached features and measured beside.
         student: its training.
     """
 
@@ -92,6 +94,7 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
+    compare_fusions: tuple[str, ...] = ()
     student: HasherConfig = field(default_factory=HasherConfig)
 
     def __post_init__(self) -> None:
@@ -109,6 +112,10 @@ class TrainConfig:
             object.__setattr__(self, "fusion", dataclasses.replace(self.fusion, labels=False))
         elif not self.fusion.labels or self.student.loss.hash_loss == "none":
             raise ValueError("to train without labels, set labels = false once, at the top")
+        for name in self.compare_fusions:
+            one_of("compare_fusions", name, FUSIONS)
+        if self.compare_fusions and not self.labels:
+            raise ValueError("compare_fusions needs labels: without them there is one fusion")
         for name in ("fusion", "student"):
             section = getattr(self, name)
             if section.training.seed not in (0, self.seed):

@@ -56,6 +56,13 @@ def test_every_form_of_the_same_images_has_the_same_codes(
     assert np.array_equal(codes.numpy(), expected)
 
 
+def test_a_damaged_image_is_never_left_out_silently(single: Hasher, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"b\.png cannot be decoded"):
+        single.encode(tmp_path)
+
+
 def test_images_of_another_size_are_resized_alike(single: Hasher, tmp_path: Path) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (40, 24, 3), dtype=np.uint8)
     Image.fromarray(photo).save(tmp_path / "photo.png")

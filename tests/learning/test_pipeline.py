@@ -20,6 +20,7 @@ protocol = "digits"
 backbone = "tiny-4"
 bits = 24
 seed = 2
+compare_fusions = ["mean"]
 
 [augmentation]
 padding = 1
@@ -116,7 +117,7 @@ def test_a_run_measures_every_row_and_resumes(toml: Path, tmp_path: Path) -> Non
     config, out = load_config(toml), tmp_path / "run"
     result = train(config, out, progress=False, command="dmth-fast train")
     assert [row["kind"] for row in result["rows"]] == [
-        *("teacher", "teacher", "average", "fused", "plain", "student", "trivial")
+        *("teacher", "teacher", "average", "fused", "fusion", "plain", "student", "trivial")
     ]
     assert result["rows"][1]["name"] == "teacher narrow"
     for row in result["rows"]:
@@ -124,6 +125,10 @@ def test_a_run_measures_every_row_and_resumes(toml: Path, tmp_path: Path) -> Non
         assert 0 < row["map"] < 1
         assert row["parameters"] > 0
         assert row["images_per_second"] > 0
+    assert [result["rows"][3]["shuffled_accuracy"] is None, result["rows"][4]["shuffled_accuracy"]] == [
+        False,
+        None,
+    ]
     assert result["protocol"] == "digits"
     assert len(result["split"]["query"]) == 64
     for comparison in result["comparisons"]:
@@ -143,7 +148,11 @@ def test_a_run_measures_every_row_and_resumes(toml: Path, tmp_path: Path) -> Non
 
 def test_training_without_labels_measures_with_them(toml: Path, tmp_path: Path, single: Hasher) -> None:
     save_tensors(tmp_path / "teacher.safetensors", single.network.backbone.state_dict())
-    lines = TOML.replace("[[teachers]]", "[[later]]", 1).split("[[later]]")[0]
+    lines = (
+        TOML.replace('compare_fusions = ["mean"]', "")
+        .replace("[[teachers]]", "[[later]]", 1)
+        .split("[[later]]")[0]
+    )
     toml.write_text(
         f"labels = false\n{lines}\n[[teachers]]\nbackbone = 'tiny-8'\nweights = 'teacher.safetensors'\n"
         "[fusion]\nviews = 1\n[student.training]\nepochs = 2"

@@ -163,10 +163,13 @@ class FusedNetwork(nn.Module):
 
     def forward(self, features: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return fused features F, code values h, logits o and the teachers' weights."""
-        standardized = self.standardize(features)
+        fused, weights = self.fusion(self.project(features))
+        return fused, self.head(fused), self.classifier(fused), weights
+
+    def project(self, features: list[Tensor]) -> Tensor:
+        """Return z (b, teachers, dim): each teacher's features standardised, projected and normalised."""
         z = [
             norm(project(self.dropout(x)))
-            for norm, project, x in zip(self.norms, self.projections, standardized, strict=True)
+            for norm, project, x in zip(self.norms, self.projections, self.standardize(features), strict=True)
         ]
-        fused, weights = self.fusion(torch.stack(z, 1))
-        return fused, self.head(fused), self.classifier(fused), weights
+        return torch.stack(z, 1)

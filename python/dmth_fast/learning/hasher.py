@@ -189,6 +189,9 @@ class Hasher:
 
         Returns:
             uint8 (n, ceil(bits / 8)): a tensor for a tensor, else NumPy.
+
+        Raises:
+            ValueError: an image that cannot be decoded; ``open_images`` leaves such out and names them.
         """
         values = self.values(images, batch_size)
         return dmth_fast.pack(values)
@@ -355,7 +358,8 @@ class Hasher:
             return from_array(np.asarray(images.convert("RGB"))[None])
         if isinstance(images, ImageSet | np.ndarray | Tensor):
             return open_images(images)
-        return open_images(images, size=square[0] if square else None, labels="none")
+        # A code must not stand for another file than the caller thinks: here nothing is left out.
+        return open_images(images, size=square[0] if square else None, labels="none", strict=True)
 
     def _fit(self, pixels: Tensor) -> Tensor:
         if self.input_size is None or tuple(pixels.shape[-2:]) == self.input_size:

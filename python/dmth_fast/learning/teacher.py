@@ -14,7 +14,7 @@ from dmth_fast.learning.config import FusionConfig, configure, one_of, to_mappin
 from dmth_fast.learning.data import ImageSet, open_images
 from dmth_fast.learning.features import Columns, FeatureCache
 from dmth_fast.learning.frozen import Teacher
-from dmth_fast.learning.fusion import FUSIONS, FusedNetwork, entropy
+from dmth_fast.learning.fusion import FUSIONS, AttentionFusion, FusedNetwork, entropy
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.losses import QUANTIZERS, HashLoss, build_centers, build_loss
 from dmth_fast.learning.network import image_batches
@@ -219,6 +219,21 @@ class FusedTeacher:
         if not isinstance(self.network, FusedNetwork):
             raise ValueError("a FusedTeacher without labels names no classes")
         return self.outputs(images).logits
+
+    def logits_with_shuffled_weights(self, images: ImageSet, seed: int = 0) -> Tensor | None:
+        """Return logits (n, classes) of images fused with each other's weights; None for fixed weights.
+
+        If they name classes as well as :meth:`logits`, attention by image is worth nothing.
+        """
+        network = self.network
+        if not isinstance(network, FusedNetwork) or not isinstance(network.fusion, AttentionFusion):
+            return None
+        with torch.inference_mode():
+            z = network.project([column.float() for column in self.teacher_features(images)])
+            weights = network.fusion(z)[1]
+            order = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))
+            logits: Tensor = network.classifier((weights[order, :, None] * z).sum(1))
+        return logits
 
     def codes(self, images: Any) -> Any:
         """Return packed codes: uint8 NumPy (n, ceil(bits / 8))."""
