@@ -12,7 +12,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 RETRIEVAL_API = {"retrieval.codes", "retrieval.search", "retrieval.evaluation", "retrieval.index"}
 LIGHT = {"retrieval", "environment"}  # imported by programs that only search
-TORCH_DOORS = {"retrieval.ops", "retrieval.cuda"}
+TORCH_DOORS = {"retrieval.ops", "retrieval.cuda", "retrieval.streaming", "retrieval.device_index"}
 
 
 def name_of(path: Path) -> str:

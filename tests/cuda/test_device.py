@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 import dmth_fast as df
 from dmth_fast.retrieval import cuda, native, ops, reference
+from dmth_fast.retrieval.device_index import DeviceIndex
+from dmth_fast.retrieval.streaming import search_streamed
 
 STATUS = native.cuda_available()
 pytestmark = pytest.mark.skipif(not STATUS, reason=f"no CUDA device: {STATUS.reason}")
@@ -188,6 +190,30 @@ def test_empty_sets() -> None:
     assert df.search(codes[:0], codes[:2], 3).ids.shape == (2, 0)
     assert df.range_search(codes[:0], codes[:2], 3).offsets.tolist() == [0, 0, 0]
     assert df.hamming_distances(codes, codes[:0]).shape == (0, 50)
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+@pytest.mark.parametrize("rows", [1, 5000, 20_000])
+def test_a_streamed_database_is_searched_like_a_resident_one(rows: int, pinned: bool) -> None:
+    codes, queries = random_codes(24, rows, 48, 0.1), random_codes(25, 33, 48, 0.1)
+    host = torch.from_numpy(codes).pin_memory() if pinned else codes
+    for k in (1, 50, 6000):
+        found = search_streamed(host, on_device(queries), k, chunk_bytes=6 * 3200)
+        equal(found, native.search(codes, queries, k))
+
+
+def test_the_index_on_a_device() -> None:
+    codes, queries = random_codes(26, 30_000, 64, 0.2), random_codes(27, 20, 64, 0.2)
+    index = DeviceIndex(64)
+    for first, last in ((0, 7), (7, 20_000), (20_000, 30_000)):
+        index.add(codes[first:last] if first else on_device(codes[first:last]))
+    wanted = on_device(queries)
+    equal(index.search(wanted, 30), native.search(codes, queries, 30))
+    equal(index.range_search(wanted, 12), native.range_search(codes, queries, 12))
+    selected = np.random.default_rng(0).random(len(codes)) < 0.001
+    rows = np.flatnonzero(selected)
+    distances, ids = native.search(np.ascontiguousarray(codes[rows]), queries, 100)
+    equal(index.search(wanted, 100, filter=on_device(selected)), (distances, rows[ids]))
 
 
 def test_more_than_2_to_the_31_rows() -> None:

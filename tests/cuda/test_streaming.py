@@ -1,0 +1,78 @@
+"""Merging of chunks and the index on a device, as far as they need none."""
+
+import numpy as np
+import pytest
+import torch
+
+from dmth_fast.retrieval import native
+from dmth_fast.retrieval.device_index import DeviceIndex
+from dmth_fast.retrieval.streaming import keys_of, merged, results_of, rows_of_chunk, search_streamed
+
+RNG = np.random.default_rng(0)
+CODES = RNG.integers(0, 4, (1000, 2), dtype=np.uint8)  # few values: many ties
+QUERIES = RNG.integers(0, 4, (7, 2), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("k", [1, 5, 300, 1000])
+@pytest.mark.parametrize("step", [32, 96, 992, 5000])
+def test_merged_chunks_are_the_whole(k: int, step: int) -> None:
+    best = None
+    for first in range(0, len(CODES), step):
+        chunk = np.ascontiguousarray(CODES[first : first + step])
+        found = native.search(chunk, QUERIES, min(k, len(chunk)))
+        best = merged(best, keys_of(*map(torch.from_numpy, found), first), k)
+    assert best is not None
+    for part, expected in zip(results_of(best), native.search(CODES, QUERIES, k), strict=True):
+        np.testing.assert_array_equal(part.numpy(), expected)
+
+
+def test_rows_beyond_32_bits_keep_their_number() -> None:
+    keys = keys_of(torch.tensor([[4096]], dtype=torch.int32), torch.tensor([[2**33]]), 2**40)
+    distances, ids = results_of(keys)
+    assert (distances.item(), ids.item()) == (4096, 2**40 + 2**33)
+
+
+def test_chunks_are_blocks_of_rows() -> None:
+    assert rows_of_chunk(512, 1) == 32
+    assert rows_of_chunk(8, 2**28) == 2**25
+
+
+def test_streaming_wants_queries_on_a_device() -> None:
+    with pytest.raises(ValueError, match="queries must be on a CUDA device, got a tensor on cpu"):
+        search_streamed(CODES, torch.from_numpy(QUERIES), 3)
+    with pytest.raises(TypeError, match="codes must be uint8"):
+        search_streamed(CODES.astype(np.int64), torch.from_numpy(QUERIES), 3)
+
+
+def test_the_index_grows() -> None:
+    index = DeviceIndex(16, device="cpu")
+    for first, last in ((0, 10), (10, 10), (10, 1000)):
+        ids = index.add(CODES[first:last] if first else torch.from_numpy(CODES[first:last]))
+        np.testing.assert_array_equal(ids, np.arange(first, last))
+    assert len(index) == 1000
+    np.testing.assert_array_equal(index.rows().numpy(), CODES)
+    np.testing.assert_array_equal(index.rows(torch.tensor([5, 3])).numpy(), CODES[[5, 3]])
+    with pytest.raises(IndexError, match=r"in \[0, 1000\), got 1000"):
+        index.rows(torch.tensor([0, 1000]))
+
+
+def test_the_index_refuses_bad_input() -> None:
+    index = DeviceIndex(12, device="cpu")
+    with pytest.raises(ValueError, match="zero padding"):
+        index.add(CODES | 128)
+    with pytest.raises(TypeError, match="queries must be a tensor"):
+        index.search(QUERIES, 3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="queries must be on cpu, got a tensor on meta"):
+        index.search(torch.empty((2, 2), dtype=torch.uint8, device="meta")[:0], 3)
+    with pytest.raises(TypeError, match="filter must be bool"):
+        index.search(torch.zeros((1, 2), dtype=torch.uint8), 3, filter=[True])
+    assert len(index) == 0
+
+
+def test_the_filter_becomes_one_bit_a_row() -> None:
+    index = DeviceIndex(16, device="cpu")
+    index.add(CODES[:21])
+    selected = torch.from_numpy(RNG.random(21) < 0.5)
+    packed, count = index._mask(selected)
+    np.testing.assert_array_equal(packed.numpy(), np.packbits(selected.numpy(), bitorder="little"))
+    assert count == int(selected.sum())
