@@ -99,11 +99,17 @@ def test_teacher_and_student_see_the_same_views(tmp_path: Path) -> None:
     assert torch.equal(again.batch(index, 1)[1], batches.batch(index, 1)[1])
 
 
-@pytest.mark.parametrize("name", ["resnet50", "alexnet"])
-def test_teachers_load_local_weights(name: str, tmp_path: Path) -> None:
-    network = build_backbone(name)
+def test_alexnet_has_the_published_parameters() -> None:
+    with torch.device("meta"):
+        network = build_backbone("alexnet")
+    body = sum(p.numel() for name, p in network.named_parameters() if not name.startswith("classifier.6."))
+    assert round((body + 4096 * 64 + 64) / 1e6, 3) == 57.266
+
+
+def test_teachers_load_local_weights(tmp_path: Path) -> None:
+    network = build_backbone("resnet50")
     save_file({key: value.half() for key, value in network.state_dict().items()}, tmp_path / "w.safetensors")
-    loaded = build_backbone(name, tmp_path / "w.safetensors")
+    loaded = build_backbone("resnet50", tmp_path / "w.safetensors")
     first = next(iter(network.state_dict()))
     assert torch.allclose(loaded.state_dict()[first], network.state_dict()[first], atol=1e-3)
 

@@ -77,28 +77,90 @@ def over_seeds(rows: Iterable[Row], *, by: Sequence[str], columns: Sequence[str]
 
 
 def result_table(result: Mapping[str, Any]) -> "Table":
-    """The rows of a result for a terminal: a line a method and width.
+    """The rows of a result for a terminal: a line a method, its widths side by side.
 
-    >>> rows = [{"name": "isdh", "bits": 64, "map": 0.5, "map_sd": 0.01, "macs": 1_500_000, "seeds": 3}]
+    >>> rows = [{"name": "isdh", "bits": b, "map": b / 100, "map_sd": 0.01, "seeds": 3} for b in (16, 32)]
     >>> table = result_table({"recipe": "qiang", "protocol": "a toy", "metric": "mAP", "rows": rows})
     >>> [str(column.header) for column in table.columns]
-    ['method', 'bits', 'map', 'macs']
+    ['method', 'map']
     """
     from rich.table import Table
 
-    rows = result["rows"]
-    left_out = {"name", "bits", "seeds", "start", "loss"}
-    keys = [key for key in rows[0] if key not in left_out and not key.endswith("_sd")]
+    bits = " / ".join(map(str, _widths(result)))
     grid = Table(
-        title=f"{result['recipe']}: {result['protocol']}",
+        title=f"{result['recipe']}: {result['protocol']}; {bits} bits",
         caption=result["metric"],
         title_justify="left",
         caption_justify="left",
     )
+    keys = _keys(result)
     grid.add_column("method")
-    for key in ("bits", *keys):
+    for key in keys:
         grid.add_column(key.replace("_", " "), justify="right")
-    for row in rows:
-        cells = (f"{row[key]:.3f}" if row[key] <= 1 else f"{row[key]:,.6g}" for key in keys)
-        grid.add_row(str(row["name"]), str(row["bits"]), *cells)
+    for name, cells in _cells(result, keys):
+        grid.add_row(name, *cells)
     return grid
+
+
+def result_markdown(result: Mapping[str, Any]) -> list[str]:
+    """The same as lines of a Markdown table, with the paired differences and how to make it again.
+
+    >>> rows = [{"name": "isdh", "bits": b, "map": b / 100, "seeds": 3} for b in (16, 32)]
+    >>> fields = {"protocol": "a toy", "metric": "mAP", "command": "train", "seconds": 9.0, "comparisons": []}
+    >>> for line in result_markdown({"rows": rows, **fields})[:4]:
+    ...     print(line)
+    A toy; 16 / 32 bits.
+    <BLANKLINE>
+    | method | map |
+    |---|---:|
+    """
+    keys = _keys(result)
+    bits = " / ".join(map(str, _widths(result)))
+    protocol = str(result["protocol"])
+    lines = [f"{protocol[0].upper()}{protocol[1:]}; {bits} bits.", ""]
+    lines += [
+        f"| method | {' | '.join(key.replace('_', ' ') for key in keys)} |",
+        "|---|" + "---:|" * len(keys),
+    ]
+    lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in _cells(result, keys)]
+    lines += ["", *(_difference(item) for item in result["comparisons"])]
+    seeds = {row.get("seeds", 1) for row in result["rows"]}
+    lines += ["", f"{result['metric']}. Seeds: {max(seeds)}. Made by `{result['command']}`."]
+    return lines
+
+
+def _difference(item: Mapping[str, Any]) -> str:
+    low, high = 100 * item["low"], 100 * item["high"]
+    ratio = f", ratio {item['ratio']:.3f}" if "ratio" in item else ""
+    return (
+        f"- {item['first']} minus {item['second']}, {item['bits']} bits, {item['metric'].replace('_', ' ')}: "
+        f"{100 * item['difference']:+.1f} points [{low:+.1f}, {high:+.1f}]{ratio}"
+    )
+
+
+def _widths(result: Mapping[str, Any]) -> list[int]:
+    return sorted({int(row["bits"]) for row in result["rows"]})
+
+
+def _keys(result: Mapping[str, Any]) -> list[str]:
+    left_out = {"name", "bits", "seeds", "start", "loss"}
+    return [key for key in result["rows"][0] if key not in left_out and not key.endswith("_sd")]
+
+
+def _cells(result: Mapping[str, Any], keys: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """One entry a method: its name and, for each key, the values of all widths."""
+    found = {(row["name"], row["bits"]): row for row in result["rows"]}
+    entries = []
+    for name in dict.fromkeys(str(row["name"]) for row in result["rows"]):
+        rows = [found.get((name, bits)) for bits in _widths(result)]
+        entries.append((name, [" / ".join(_show(row, key) for row in rows) for key in keys]))
+    return entries
+
+
+def _show(row: Row | None, key: str) -> str:
+    if row is None:
+        return "-"
+    value = float(row[key])
+    if key in ("parameters", "macs"):
+        return f"{value / 1e6:.3g} M"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"
