@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from dmth_fast.learning.losses import build_loss, random_centers
 from dmth_fast.learning.macs import count_macs
 from dmth_fast.learning.objective import StudentObjective
 from dmth_fast.learning.protocols import open_split
-from dmth_fast.pipeline import data_root, new_student
+from dmth_fast.pipeline import data_root, new_student, weights_path
 from dmth_fast.trainconfig import TrainConfig
 
 __all__ = ["estimate"]
@@ -47,7 +46,7 @@ def estimate(config: TrainConfig) -> dict[str, Any]:
         else:
             teacher = Teacher(
                 card.backbone,
-                Path(root) / card.weights,
+                weights_path(root, card.weights),
                 input_size=card.input_size,
                 precision=card.precision,
             )

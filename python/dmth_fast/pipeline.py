@@ -20,6 +20,7 @@ from dmth_fast.learning.frozen import Teacher
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.protocols import open_split
 from dmth_fast.learning.teacher import FusedTeacher
+from dmth_fast.learning.timm_backbone import DOWNLOAD
 from dmth_fast.trainconfig import TeacherConfig, TrainConfig, dump_config, load_config
 
 __all__ = ["TeacherConfig", "TrainConfig", "load_config", "train"]
@@ -85,8 +86,9 @@ def train(
             learned, fraction=config.data.validation_fraction, seed=config.seed
         )
     for weights in (config.weights, *(card.weights for card in config.teachers)):
-        if weights is not None and not (root / weights).is_file():
-            raise FileNotFoundError(f"weights {root / weights} do not exist")
+        place = weights_path(root, weights)
+        if isinstance(place, Path) and not place.is_file():
+            raise FileNotFoundError(f"weights {place} do not exist")
     # Only now: a mistyped path must not leave a folder behind that the corrected command would refuse.
     write_text(out / "config.toml", dump_config(config))
     with watch.stage("teachers"):
@@ -167,13 +169,18 @@ def data_root(config: TrainConfig) -> Path:
     return Path(config.data.root or os.environ.get("DMTH_FAST_DATA", "."))
 
 
+def weights_path(root: Path, weights: str | None) -> Path | str | None:
+    """Return where the weights are; the word that has timm download them stays as it is."""
+    return weights if weights in (None, DOWNLOAD) else root / str(weights)
+
+
 def new_student(config: TrainConfig, root: Path) -> Hasher:
     """Return the untrained student of a config."""
     student = config.student
     return Hasher(
         config.backbone,
         config.bits,
-        weights=None if config.weights is None else root / config.weights,
+        weights=weights_path(root, config.weights),
         **{item.name: getattr(student, item.name) for item in dataclasses.fields(student)},
     )
 
@@ -189,7 +196,7 @@ def _teacher(
     if card.weights is not None:
         return Teacher(
             card.backbone,
-            root / card.weights,
+            weights_path(root, card.weights),
             name=card.name,
             input_size=card.input_size,
             precision=card.precision,

@@ -6,9 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from dmth_fast import Hasher
 from dmth_fast.learning.augmentation import normalize
 from dmth_fast.learning.backbones import build_backbone
-from dmth_fast.learning.data import open_images
+from dmth_fast.learning.data import ImageSet, open_images
+from dmth_fast.learning.frozen import Teacher
 
 
 @pytest.mark.parametrize(
@@ -75,3 +77,25 @@ def test_published_imagenet_weights_load(data_root: Path, name: str, classes: in
         features = network(torch.zeros(1, 3, 96, 96))
         assert features.shape == (1, network.feature_dim)
         assert network.classify(features).shape == (1, classes)
+
+
+def test_timm_networks_by_name(tmp_path: Path, train: ImageSet) -> None:
+    timm = pytest.importorskip("timm")
+    model = timm.create_model("test_resnet", pretrained=False).eval()
+    save_file(model.state_dict(), tmp_path / "a.safetensors")
+    network = build_backbone("timm:test_resnet", tmp_path / "a.safetensors").eval()
+    assert (network.input_size, network.num_classes) == (160, 1000)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        features = network(images)
+        assert features.shape == (2, network.feature_dim)
+        torch.testing.assert_close(network.classify(features), model(images))
+    with pytest.raises(ValueError, match="unknown to timm"):
+        build_backbone("timm:nothing_of_the_kind")
+    with pytest.raises(ValueError, match="is not of the architecture timm:test_vit"):
+        build_backbone("timm:test_vit", tmp_path / "a.safetensors")
+    teacher = Teacher("timm:test_resnet", tmp_path / "a.safetensors", input_size=32, seen=["imagenet"])
+    assert teacher.outputs(train.images[torch.arange(2)], 10)["features"].shape == (2, network.feature_dim)
+    student = Hasher("timm:test_resnet", 16, weights=tmp_path / "a.safetensors", epochs=1, batch_size=64)
+    student.fit(train.select(torch.arange(64)), progress=False).save(tmp_path / "student")
+    assert Hasher.load(tmp_path / "student").num_parameters == student.num_parameters

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dmth_fast.learning.backbone import Backbone as Backbone
 from dmth_fast.learning.cuk import HEADS, WIDTHS, CukStudent
+from dmth_fast.learning.timm_backbone import PREFIX, build_timm
 from dmth_fast.learning.weights import load_weights
 
 
@@ -208,7 +209,7 @@ def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
     With weights a classifier found in the file (``linear.*`` of the CIFAR ResNets) comes along.
 
     Args:
-        name: a key of :data:`BACKBONES`, or ``tiny-<width>``.
+        name: a key of :data:`BACKBONES`, ``tiny-<width>``, or ``timm:<name>`` of the timm library.
         weights: a local safetensors file; fp16 and bf16 weights are widened to fp32.
 
     Raises:
@@ -220,13 +221,17 @@ def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
         >>> network.feature_dim, network.input_size
         (32, None)
     """
+    if name.startswith(PREFIX):
+        return build_timm(name, weights)
     if match := re.fullmatch(r"tiny-([1-9]\d{0,3})", name):
         width = int(match[1])
         builder: Callable[[str, int], Backbone] = lambda name, _: TinyNet(name, width)  # noqa: E731
     elif name in BACKBONES:
         builder = BACKBONES[name]
     else:
-        raise ValueError(f"backbone must be one of {', '.join(BACKBONES)}, tiny-<width>; got {name!r}")
+        raise ValueError(
+            f"backbone must be one of {', '.join(BACKBONES)}, tiny-<width>, timm:<name>; got {name!r}"
+        )
     if weights is None:
         return builder(name, 0)
     state = load_weights(weights)

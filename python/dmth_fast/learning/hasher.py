@@ -20,6 +20,7 @@ from dmth_fast.learning.network import HashNetwork, image_batches, prepare
 from dmth_fast.learning.objective import StudentBatches, StudentObjective
 from dmth_fast.learning.selection import recompute_norms
 from dmth_fast.learning.sources import fit_size
+from dmth_fast.learning.timm_backbone import TimmNetwork
 from dmth_fast.learning.training import Metrics, train_objective
 from dmth_fast.learning.weights import load_weights, save_tensors
 
@@ -371,6 +372,9 @@ class Hasher:
 
 def _without_classifier(backbone: Backbone) -> Backbone:
     """Drop the classifier of a pre-trained network: a student answers with its codes."""
+    if isinstance(backbone, TimmNetwork):
+        backbone.drop_classifier()
+        return backbone
     for name in ("linear", "classifier", "fc"):
         # In these two the classifier is a part of what gives the features.
         kept = backbone.name in ("squeezenet1_1", "alexnet")
