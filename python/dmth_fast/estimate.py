@@ -7,13 +7,12 @@ from typing import Any
 import torch
 
 from dmth_fast.learning.backbones import build_backbone
-from dmth_fast.learning.frozen import Teacher
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.losses import build_loss, random_centers
 from dmth_fast.learning.macs import count_macs
 from dmth_fast.learning.objective import StudentObjective
 from dmth_fast.learning.protocols import open_split
-from dmth_fast.pipeline import data_root, new_student, weights_path
+from dmth_fast.pipeline import data_root, new_student, open_teacher
 from dmth_fast.trainconfig import TrainConfig
 
 __all__ = ["estimate"]
@@ -44,12 +43,7 @@ def estimate(config: TrainConfig) -> dict[str, Any]:
             backbone = build_backbone(card.backbone)
             count, dim, rate = sum(p.numel() for p in backbone.parameters()), backbone.feature_dim, None
         else:
-            teacher = Teacher(
-                card.backbone,
-                weights_path(root, card.weights),
-                input_size=card.input_size,
-                precision=card.precision,
-            )
+            teacher = open_teacher(card, root)
             backbone, count, dim = teacher.backbone, teacher.num_parameters, teacher.backbone.feature_dim
             seconds = _seconds(lambda teacher=teacher: teacher.outputs(pixels, classes))  # type: ignore[misc]
             rate = len(pixels) / seconds

@@ -87,7 +87,7 @@ def train(
         )
     for weights in (config.weights, *(card.weights for card in config.teachers)):
         place = weights_path(root, weights)
-        if isinstance(place, Path) and not place.is_file():
+        if isinstance(place, Path) and not place.exists():
             raise FileNotFoundError(f"weights {place} do not exist")
     # Only now: a mistyped path must not leave a folder behind that the corrected command would refuse.
     write_text(out / "config.toml", dump_config(config))
@@ -185,6 +185,27 @@ def new_student(config: TrainConfig, root: Path) -> Hasher:
     )
 
 
+def open_teacher(card: TeacherConfig, root: Path) -> Teacher:
+    """Open the frozen network of a card that has weights: a file, a saved student, or timm's own."""
+    place = weights_path(root, card.weights)
+    network: str | Hasher = card.backbone
+    if isinstance(place, Path) and place.is_dir():
+        network, place = Hasher.load(place), None
+        if network.backbone != card.backbone:
+            raise ValueError(
+                f"teacher {card.weights} is a {network.backbone}, the config says {card.backbone}"
+            )
+    return Teacher(
+        network,
+        place,
+        name=card.name,
+        input_size=card.input_size,
+        precision=card.precision,
+        seen=card.seen,
+        licence=card.licence,
+    )
+
+
 def _teacher(
     config: TrainConfig, k: int, train_images: ImageSet, root: Path, out: Path, resume: bool, progress: bool
 ) -> Teacher:
@@ -194,15 +215,7 @@ def _teacher(
             f"teacher {card.name or card.backbone} needs weights: without labels none is trained"
         )
     if card.weights is not None:
-        return Teacher(
-            card.backbone,
-            weights_path(root, card.weights),
-            name=card.name,
-            input_size=card.input_size,
-            precision=card.precision,
-            seen=card.seen,
-            licence=card.licence,
-        )
+        return open_teacher(card, root)
     student = config.student
     # Teachers of one architecture differ by their seed.
     training = dataclasses.replace(student.training, epochs=card.epochs, seed=config.seed + k + 1)

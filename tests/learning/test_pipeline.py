@@ -10,8 +10,8 @@ from PIL import Image
 from dmth_fast import Hasher
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.weights import save_tensors
-from dmth_fast.pipeline import load_config, train
-from dmth_fast.trainconfig import dump_config
+from dmth_fast.pipeline import load_config, open_teacher, train
+from dmth_fast.trainconfig import TeacherConfig, dump_config
 
 EXPERIMENTS = Path(__file__).parents[2] / "benchmarks" / "experiments"
 
@@ -194,3 +194,12 @@ def test_the_experiments_are_valid(path: Path) -> None:
     config = load_config(path)
     assert config.protocol.startswith("cifar10-")
     assert all(teacher.seen for teacher in config.teachers)
+
+
+def test_a_saved_student_can_teach(tmp_path: Path, single: Hasher) -> None:
+    single.save(tmp_path / "student")
+    card = TeacherConfig(backbone="tiny-8", weights="student", name="old")
+    teacher = open_teacher(card, tmp_path)
+    assert (teacher.name, teacher.num_classes, teacher.num_parameters) == ("old", 10, single.num_parameters)
+    with pytest.raises(ValueError, match="teacher student is a tiny-8, the config says tiny-4"):
+        open_teacher(dataclasses.replace(card, backbone="tiny-4"), tmp_path)
