@@ -34,8 +34,8 @@ class TeacherConfig:
 
     Attributes:
         backbone: its name.
-        weights: safetensors file or folder of a saved student, relative to the data root; ``download``: timm's
-            own; None: trained on the training images.
+        weights: safetensors file or folder of a saved student, relative to the data root; ``download``:
+            timm's own; None: trained on the training images.
         name: in tables; by default the backbone's.
         input_size: side in pixels to which images are resized; None: what the backbone wants.
         precision: ``fp32`` or ``bf16`` where it is run frozen.
