@@ -24,7 +24,8 @@ def describe() -> dict[str, object]:
         A JSON-ready dictionary: ``hardware`` with ``cpu``, ``cores`` (usable by this process),
         ``memory_gib``, ``machine``, ``isas`` (kernels usable here, slowest first), ``isa`` (the one in
         force) and ``accelerators`` (``None`` while unknown); ``versions`` with ``dmth_fast``, ``python`` and
-        the distributions installed; ``system``; ``torch_threads``, only where torch is loaded.
+        the distributions installed; ``system``; ``load_average`` of the last minute, since times taken beside
+        other work mean little; ``torch_threads``, only where torch is loaded.
 
     >>> sorted(describe()["hardware"])
     ['accelerators', 'cores', 'cpu', 'isa', 'isas', 'machine', 'memory_gib']
@@ -51,6 +52,7 @@ def describe() -> dict[str, object]:
         },
         "versions": _versions(),
         "system": f"{platform.system()} {platform.release()}",
+        "load_average": _load_average(),
         **extra,
     }
 
@@ -119,6 +121,13 @@ def _cpu_model() -> str:
         if key.strip() in {"model name", "Model", "Hardware"} and value.strip():
             return value.strip()
     return platform.processor() or platform.machine()
+
+
+def _load_average() -> float | None:
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (OSError, AttributeError):
+        return None
 
 
 def _memory_gib() -> float | None:
