@@ -170,21 +170,22 @@ def compare(
         add(
             name,
             codes=(student.encode(query), student.encode(database)),
-            predicted=student.predict(query),
+            predicted=student.predict(query) if student.names_classes else None,
             bits=fused.bits,
             parameters=student.num_parameters,
             images_per_second=speed(student.encode, query),
             kind=kind,
         )
-    trivial(
-        "trivial: the distilled student's class",
-        (distilled.predict(query), distilled.predict(database)),
-        parameters=distilled.num_parameters,
-        images_per_second=rows[-1]["images_per_second"],
-        kind="trivial",
-        baseline=True,
-        note="code: one-hot of its predicted class",
-    )
+    if distilled.names_classes:
+        trivial(
+            "trivial: the distilled student's class",
+            (distilled.predict(query), distilled.predict(database)),
+            parameters=distilled.num_parameters,
+            images_per_second=rows[-1]["images_per_second"],
+            kind="trivial",
+            baseline=True,
+            note="code: one-hot of its predicted class",
+        )
     return rows, precisions
 
 

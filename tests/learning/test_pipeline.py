@@ -203,3 +203,16 @@ def test_a_saved_student_can_teach(tmp_path: Path, single: Hasher) -> None:
     assert (teacher.name, teacher.num_classes, teacher.num_parameters) == ("old", 10, single.num_parameters)
     with pytest.raises(ValueError, match="teacher student is a tiny-8, the config says tiny-4"):
         open_teacher(dataclasses.replace(card, backbone="tiny-4"), tmp_path)
+
+
+def test_a_loss_on_pairs_is_measured_without_classes(toml: Path, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    changes = ["student.loss.hash_loss=dch", "data.validation_fraction=0.1", "fusion.training.epochs=1"]
+    result = train(load_config(toml, changes), tmp_path / "run", progress=False)
+    students = [row for row in result["rows"] if row["kind"] in ("plain", "student")]
+    assert [row["accuracy"] for row in students] == [None, None]
+    assert all(row["map"] > 0.1 for row in students)
+    assert "trivial" not in {row["kind"] for row in result["rows"]}
+    assert result["split"]["validation_images"] > 100
+    assert "validation_map" in result["history"]["student"][0]
+    assert "validation_accuracy" not in result["history"]["student"][0]

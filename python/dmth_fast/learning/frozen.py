@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dmth_fast.learning.backbones import build_backbone
-from dmth_fast.learning.config import PRECISIONS, one_of
+from dmth_fast.learning.config import DEVICES, PRECISIONS, one_of
 from dmth_fast.learning.features import Columns
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.network import prepare, run_backbone
@@ -24,6 +24,7 @@ class Teacher:
         name: in tables; by default the backbone's name.
         input_size: side in pixels to which images are resized; by default what the backbone wants.
         precision: ``fp32`` or ``bf16``.
+        device: ``auto`` (a GPU if there is one) or ``cpu``.
         seen: what its weights were trained on, such as ``imagenet``; written to the student's card.
         licence: of the weights; written to the student's card.
 
@@ -45,16 +46,19 @@ class Teacher:
         name: str | None = None,
         input_size: int | None = None,
         precision: str = "fp32",
+        device: str = "auto",
         seen: Sequence[str] = (),
         licence: str = "",
     ) -> None:
         one_of("precision", precision, PRECISIONS)
+        one_of("device", device, DEVICES)
+        self.device = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu")
         self._hasher = network if isinstance(network, Hasher) else None
         if isinstance(network, Hasher):
             if weights is not None:
                 raise ValueError("weights belong to a named backbone; a Hasher has its own")
             self.backbone, state = network.network.backbone, dict(network.network.state_dict())
-            self.num_classes = len(network.classes)
+            self.num_classes = len(network.classes) if network.names_classes else 0
         else:
             if weights is None:
                 raise ValueError(
@@ -94,14 +98,22 @@ class Teacher:
 
     def outputs(self, pixels: Tensor, num_classes: int) -> Columns:
         """Return ``features`` of uint8 images and, if its classifier has ``num_classes``, ``logits``."""
+        if self._hasher is None:
+            self.backbone.to(self.device)
+        else:
+            self._hasher.to(self.device)
         with torch.inference_mode():
-            features = run_backbone(
-                self.backbone, prepare(self.backbone, pixels, self.input_size), self.precision
-            )
+            images = prepare(self.backbone, pixels.to(self.device), self.input_size)
+            features = run_backbone(self.backbone, images, self.precision)
             columns = {"features": features}
             if num_classes and self.num_classes == num_classes:
-                if self._hasher is not None and self._hasher.hash_loss is not None:
-                    columns["logits"] = self._hasher.hash_loss.logits(self._hasher.network.head(features))
-                else:
-                    columns["logits"] = self.backbone.classify(features)
-        return columns
+                columns["logits"] = self._logits(features)
+        return {name: column.float().cpu() for name, column in columns.items()}
+
+    def _logits(self, features: Tensor) -> Tensor:
+        if self._hasher is None:
+            return self.backbone.classify(features)
+        loss = self._hasher.hash_loss
+        if loss is None:
+            raise ValueError(f"teacher {self.name} was trained without labels and names no classes")
+        return loss.logits(self._hasher.network.head(features))

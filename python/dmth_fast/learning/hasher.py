@@ -88,6 +88,18 @@ class Hasher:
         """Number of trainable values in backbone and hash head."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
+    @property
+    def names_classes(self) -> bool:
+        """Whether :meth:`predict` can answer: it was trained with labels, by a loss that knows classes."""
+        return self.hash_loss is not None and type(self.hash_loss).logits is not HashLoss.logits
+
+    def to(self, device: str | torch.device) -> "Hasher":
+        """Move the network to a device, where it encodes from then on; return self."""
+        self.network.to(device)
+        if self.hash_loss is not None:
+            self.hash_loss.to(device)
+        return self
+
     def fit(
         self,
         train: ImageSet,
@@ -161,7 +173,7 @@ class Hasher:
             progress=progress,
             on_epoch=None if validation is None else self._validator(validation),
         )
-        self.network.to("cpu").eval()
+        self.to("cpu").network.eval()
         return self
 
     def recalibrate(self, images: ImageSet, batch_size: int = 256) -> "Hasher":
@@ -333,7 +345,7 @@ class Hasher:
             codes = self.encode(validation)
             report = dmth_fast.evaluate(codes[::2], labels[::2], codes[1::2], labels[1::2])
             measured = {"validation_map": float(report.map)}
-            if self.hash_loss is not None:
+            if self.names_classes:
                 measured["validation_accuracy"] = float((self.predict(validation) == labels).mean())
             return measured
 
