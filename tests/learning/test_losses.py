@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from dmth_fast import Hasher
 from dmth_fast.learning.config import LossConfig
+from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.losses import HASH_LOSSES, QUANTIZERS, build_centers, build_loss
 from dmth_fast.learning.losses.alignment import (
     bit_balance,
@@ -194,7 +197,7 @@ def test_named_losses_take_class_ids_and_label_rows(name: str) -> None:
     h = values().float()
     single = loss(h, torch.tensor([0, 1, 2, 1, 0]))
     rows = torch.nn.functional.one_hot(torch.tensor([0, 1, 2, 1, 0]), 3).bool()
-    assert float(loss(h, rows)) == pytest.approx(float(single), rel=1e-5)
+    assert loss(h, rows).item() == pytest.approx(single.item(), rel=1e-5)
     loss.on_step(100)
     rows[3] = False
     with pytest.raises(ValueError, match=r"at least one label a row, 1 of 5 rows have none \(first: \[3\]\)"):
@@ -217,6 +220,15 @@ def test_a_loss_on_pairs_names_no_class() -> None:
     loss = build_loss(LossConfig(hash_loss="dch"), torch.ones(3, BITS))
     with pytest.raises(ValueError, match="compares pairs and names no classes"):
         loss.logits(values().float())
+
+
+def test_a_hasher_trains_on_pairs_and_is_validated_without_classes(sets: tuple[ImageSet, ImageSet]) -> None:
+    settings: dict[str, Any] = {"epochs": 1, "padding": 1, "flip": False}
+    hasher = Hasher("tiny-4", bits=16, hash_loss="dch", quantizer="cauchy", quantization=0.1, **settings)
+    hasher.fit(sets[0], validation=sets[1], progress=False)
+    assert hasher.history[-1]["validation_map"] > 0.15
+    assert "validation_accuracy" not in hasher.history[-1]
+    assert hasher.history[-1]["quantization"] > 0
 
 
 def test_dsah_terms_follow_their_formulae() -> None:

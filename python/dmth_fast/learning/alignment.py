@@ -16,6 +16,7 @@ from dmth_fast.learning.losses.alignment import (
     joint_semantics,
     soft_pairs,
 )
+from dmth_fast.learning.losses.greedy import straight_through_sign
 from dmth_fast.learning.pairs import Pairs
 from dmth_fast.learning.similarity import SIMILARITIES, cosine_matrix, nearest_mask
 
@@ -129,7 +130,9 @@ class AlignmentObjective(nn.Module):
         if self.to_text is None or self.to_image is None:
             return {}
         through = self.config.gradient == "straight-through"
-        codes = [_sign(side) + (side - side.detach() if through else 0.0) for side in (u, v)]
+        codes = [straight_through_sign(side) for side in (u, v)]
+        if not through:
+            codes = [code.detach() for code in codes]
         # Features in units of their own spread, so that one weight serves every data set.
         wanted = [(text - self.text_tower.mean) / self.text_tower.scale]
         wanted.append((image - self.image_tower.mean) / self.image_tower.scale)
@@ -185,7 +188,3 @@ class PairBatches:
     def batch(self, index: Tensor, epoch: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return image features, text features, positions and the epoch."""
         return self._pairs.image[index], self._pairs.text[index], index, torch.tensor(epoch)
-
-
-def _sign(values: Tensor) -> Tensor:
-    return torch.where(values > 0, 1.0, -1.0).to(values.dtype)
