@@ -46,12 +46,35 @@ def signs_of(packed):
     return 2.0 * df.unpack(packed, BITS).astype(np.float64) - 1.0
 
 
-def describe(benchmark, queries, threads):
-    benchmark.extra_info.update(queries=queries, items=ITEMS, bits=BITS, threads=threads, isa=native.isa())
+@pytest.fixture(scope="module")
+def rates(request):
+    """Queries a second by contestant, printed at the end beside the loop's."""
+    found = {}
+    yield found
+    loop = found.get("NumPy loop")
+    with request.config.pluginmanager.get_plugin("capturemanager").global_and_fixture_disabled():
+        for name, rate in found.items():
+            ratio = f"{rate / loop:8.1f}x the NumPy loop" if loop else ""
+            print(f"\nevaluation: {name:32} {rate:10,.0f} queries/s {ratio}", end="")
+
+
+@pytest.fixture
+def record(benchmark, rates):
+    """Note what was measured, and its rate where it was timed."""
+
+    def note(name, queries, threads):
+        benchmark.extra_info.update(
+            contestant=name, queries=queries, items=ITEMS, bits=BITS, threads=threads, isa=native.isa()
+        )
+        if benchmark.stats is not None:
+            rates[name] = queries / benchmark.stats.stats.median
+            benchmark.extra_info["queries_per_second"] = rates[name]
+
+    return note
 
 
 @pytest.mark.benchmark(group="evaluation")
-def test_numpy_loop(benchmark, codes):
+def test_numpy_loop(benchmark, codes, record):
     """Ties in the order of its sort, made stable here so that the answer is one."""
     queries, query_labels, items, labels = codes
     classes = np.eye(CLASSES)
@@ -60,11 +83,11 @@ def test_numpy_loop(benchmark, codes):
     with threadpoolctl.threadpool_limits(1):
         np.testing.assert_allclose(numpy_loop(*arguments), ours.average_precision, rtol=1e-12)
         benchmark.pedantic(numpy_loop, arguments, rounds=2)
-    describe(benchmark, LOOPED, 1)
+    record("NumPy loop", LOOPED, 1)
 
 
 @pytest.mark.benchmark(group="evaluation")
-def test_sklearn_loop(benchmark, codes):
+def test_sklearn_loop(benchmark, codes, record):
     """A group of ties is one point of scikit-learn's curve: a rule of its own, found in our histograms."""
     score = pytest.importorskip("sklearn.metrics").average_precision_score
     queries, query_labels, items, labels = (part[:LOOPED] if i < 2 else part for i, part in enumerate(codes))
@@ -80,11 +103,11 @@ def test_sklearn_loop(benchmark, codes):
     expected = (relevant * found / np.maximum(inside, 1)).sum(axis=1) / relevant.sum(axis=1)
     np.testing.assert_allclose(loop(), expected, rtol=1e-12)
     benchmark.pedantic(loop, rounds=2)
-    describe(benchmark, LOOPED, 1)
+    record("scikit-learn", LOOPED, 1)
 
 
 @pytest.mark.benchmark(group="evaluation")
-def test_torchmetrics(benchmark, codes):
+def test_torchmetrics(benchmark, codes, record):
     """Scores must be above 0, or it takes an item for irrelevant; its order of ties is that of topk."""
     retrieval = pytest.importorskip("torchmetrics.retrieval")
     import torch
@@ -107,11 +130,11 @@ def test_torchmetrics(benchmark, codes):
         benchmark.pedantic(measure, rounds=2)
     finally:
         torch.set_num_threads(threads)
-    describe(benchmark, LOOPED, 1)
+    record("torchmetrics", LOOPED, 1)
 
 
 @pytest.mark.benchmark(group="evaluation")
-def test_pytorch_metric_learning(benchmark, codes):
+def test_pytorch_metric_learning(benchmark, codes, record):
     """MAP@R alone, from signs as features; its order of ties is that of its nearest-neighbour search."""
     accuracy = pytest.importorskip("pytorch_metric_learning.utils.accuracy_calculator")
     import torch
@@ -138,7 +161,7 @@ def test_pytorch_metric_learning(benchmark, codes):
         benchmark.pedantic(measure, rounds=2)
     finally:
         torch.set_num_threads(threads)
-    describe(benchmark, LOOPED, 1)
+    record("pytorch-metric-learning", LOOPED, 1)
 
 
 def nearest(query, k, reference, _includes_query):
@@ -152,7 +175,9 @@ def nearest(query, k, reference, _includes_query):
 @pytest.mark.benchmark(group="evaluation")
 @pytest.mark.parametrize("ties", ["expected", "stable"])
 @pytest.mark.parametrize("threads", [1, None], ids=["one-thread", "all-threads"])
-def test_dmth_fast(benchmark, codes, threads, ties):
+def test_dmth_fast(benchmark, codes, record, threads, ties):
     """Every metric of the default report, not the mAP alone."""
-    benchmark(df.evaluate, *codes, bits=BITS, threads=threads, ties=ties, precision_at=(1, 10, 100, 1000))
-    describe(benchmark, QUERIES, native.thread_count(threads))
+    named = {"bits": BITS, "threads": threads, "ties": ties, "precision_at": (1, 10, 100, 1000)}
+    benchmark.pedantic(df.evaluate, codes, named, rounds=5, warmup_rounds=1)
+    count = native.thread_count(threads)
+    record(f"dmth_fast, {ties}, {count} thread(s)", QUERIES, count)
