@@ -54,7 +54,7 @@ class Ratios:
         work: dict[str, float],
         rounds: int,
     ) -> dict[str, float]:
-        """Runs all in turn, `rounds` times; gives each one's work (pairs compared) over its median time, per second.
+        """Runs all in turn, `rounds` times; gives the work of each over its median time, per second.
 
         Whatever else disturbs the machine then disturbs all of them alike.
         """

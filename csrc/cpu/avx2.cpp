@@ -117,6 +117,8 @@ static void transpose_column(const std::uint8_t* rows, std::int64_t planes, std:
         transpose_64x8(rows + word * 512, planes, out + word);
 }
 
+static constexpr auto none = nullptr;  // no kernel "tally": without VPOPCNTQ, counting one by one is faster
+
 #include "pack.inl"
 // Order matters from here on.
 #include "rows.inl"
@@ -130,7 +132,7 @@ static void transpose_column(const std::uint8_t* rows, std::int64_t planes, std:
 }  // namespace avx2
 
 const Kernels* avx2_kernels() {
-    DMTH_FAST_TABLE(avx2, 4, 16, each);
+    DMTH_FAST_TABLE(avx2, 4, 16, each, none);
 }
 
 }  // namespace dmth_fast::cpu

@@ -82,6 +82,8 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
 //
 #include "sel.inl"
 //
+#include "tally_avx512.inl"
+//
 #include "transpose_avx512.inl"
 //
 #include "transpose.inl"
@@ -89,7 +91,7 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
 }  // namespace avx512
 
 const Kernels* avx512_kernels() {
-    DMTH_FAST_TABLE(avx512, 6, 12, any_width);
+    DMTH_FAST_TABLE(avx512, 6, 12, any_width, tally);
 }
 
 }  // namespace dmth_fast::cpu

@@ -30,6 +30,7 @@ std::vector<const Kernels*> usable() {
     std::vector<const Kernels*> tables{portable_kernels()};
     if (avx2_kernels() != nullptr && runs_avx2()) tables.push_back(avx2_kernels());
     if (avx512_kernels() != nullptr && runs_avx512()) tables.push_back(avx512_kernels());
+    if (neon_kernels() != nullptr) tables.push_back(neon_kernels());
     return tables;
 }
 

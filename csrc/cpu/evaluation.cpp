@@ -11,6 +11,7 @@
 #include "../retrieval.h"
 #include "cut.h"
 #include "kernels.h"
+#include "tally.h"
 #include "threads.h"
 
 namespace dmth_fast::cpu {
@@ -55,6 +56,9 @@ void for_tiles(Codes codes, Codes queries, Labels code_labels, Labels query_labe
 
 void histograms(Codes codes, Codes queries, Labels code_labels, Labels query_labels, std::int64_t bits,
                 std::int64_t* all, std::int64_t* relevant, const Call& call) {
+    if (tally_pays(codes, queries, code_labels, call)) {
+        return tally_histograms(codes, queries, code_labels, query_labels, bits, all, relevant, call);
+    }
     const auto bins = static_cast<std::size_t>(bits) + 1;
     const Cut cut(codes.rows, queries.rows, call.threads, kGroupQueries);
     std::mutex mutex;

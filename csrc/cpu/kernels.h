@@ -45,6 +45,12 @@ struct Kernels {
     std::int64_t (*sel)(const std::uint64_t* block, std::int64_t bytes, const PlaneRun& run, PlaneHit* hits,
                         std::int32_t* queries);
 
+    // Adds, for each value A of kernel "sel" in [least, most], the rows at A to counts[A * kBlockWords ...],
+    // whose words together are the count. `run` holds one query; only rows of the mask `among` count. May be
+    // null.
+    void (*tally)(const std::uint64_t* block, std::int64_t bytes, const PlaneRun& run,
+                  const std::uint64_t* among, int least, int most, std::uint64_t* counts);
+
     // One row of `bits` values to its code; the column of the first NaN, or -1.
     std::int64_t (*pack_half)(const std::uint16_t* values, std::int64_t bits, double threshold,
                               std::uint8_t* out);

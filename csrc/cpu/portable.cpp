@@ -62,35 +62,8 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
     return carry;
 }
 
-// Bits of an 8 x 8 square, a byte a row, mirrored at the diagonal: blocks of 1, 2 and 4 change places.
-DMTH_FAST_INLINE std::uint64_t mirror(std::uint64_t x) {
-    std::uint64_t t = (x ^ (x >> 7)) & 0x00aa00aa00aa00aau;
-    x ^= t ^ (t << 7);
-    t = (x ^ (x >> 14)) & 0x0000cccc0000ccccu;
-    x ^= t ^ (t << 14);
-    t = (x ^ (x >> 28)) & 0x00000000f0f0f0f0u;
-    return x ^ t ^ (t << 28);
-}
-
-static void transpose_64x8(const std::uint8_t* rows, std::int64_t planes, std::uint64_t* out) {
-    for (std::int64_t byte = 0; byte * 8 < planes; ++byte) {
-        std::uint64_t words[8] = {};
-        for (int eight = 0; eight < 8; ++eight) {
-            std::uint64_t square = 0;
-            for (int i = 0; i < 8; ++i) {
-                square |= static_cast<std::uint64_t>(rows[(eight * 8 + i) * 8 + byte]) << (8 * i);
-            }
-            square = mirror(square);
-            for (int j = 0; j < 8; ++j) words[j] |= (square >> (8 * j) & 255) << (8 * eight);
-        }
-        for (int j = 0; j < 8; ++j) out[(byte * 8 + j) * kBlockWords] = words[j];
-    }
-}
-
-static void transpose_column(const std::uint8_t* rows, std::int64_t planes, std::uint64_t* out) {
-    for (std::int64_t word = 0; word < kBlockWords; ++word)
-        transpose_64x8(rows + word * 512, planes, out + word);
-}
+#include "mirror.inl"
+static constexpr auto none = nullptr;  // no kernel "tally": without VPOPCNTQ, counting one by one is faster
 
 #include "pack.inl"
 // Order matters from here on.
@@ -105,7 +78,7 @@ static void transpose_column(const std::uint8_t* rows, std::int64_t planes, std:
 }  // namespace portable
 
 const Kernels* portable_kernels() {
-    DMTH_FAST_TABLE(portable, 4, 16, each);
+    DMTH_FAST_TABLE(portable, 4, 16, each, none);
 }
 
 }  // namespace dmth_fast::cpu

@@ -24,6 +24,14 @@ class PlaneQueries {
     // Rows at distance <= bound from query q are hits from now on; a negative bound: none.
     void set_bound(std::int64_t q, std::int32_t bound);
 
+    // A query by itself, and how the value A of kernel "sel" gives its distance: offset + sign * A.
+    struct Single {
+        PlaneRun run;
+        int offset;
+        int sign;
+    };
+    Single single(std::int64_t q) const;
+
     const std::vector<PlaneRun>& runs() const { return runs_; }
     std::int64_t alive() const { return alive_; }  // queries with a bound of at least 0
 
@@ -31,6 +39,7 @@ class PlaneQueries {
     struct Place {
         std::int32_t slot;
         std::int32_t ones;
+        std::size_t offsets;
         bool complement;
         bool alive;
     };

@@ -1,0 +1,238 @@
+// The engine without Python, so that sanitizers see every access: each verb on each instruction set against a
+// naive loop, on arrays of exactly the right size, and searches of an index while another thread adds to it.
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <numeric>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "../../csrc/cpu/index.h"
+#include "../../csrc/retrieval.h"
+
+namespace {
+
+using namespace dmth_fast;
+
+#define CHECK(condition)                                                         \
+    do {                                                                         \
+        if (!(condition)) {                                                      \
+            std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+            std::exit(1);                                                        \
+        }                                                                        \
+    } while (false)
+
+using Bytes = std::vector<std::uint8_t>;
+
+Bytes random_codes(std::mt19937_64& random, std::int64_t rows, std::int64_t bits, bool clustered) {
+    const std::int64_t bytes = (bits + 7) / 8;
+    Bytes codes(static_cast<std::size_t>(rows * bytes));
+    for (std::int64_t i = 0; i < rows; ++i) {
+        for (std::int64_t j = 0; j < bits; ++j) {
+            const bool one = clustered ? ((i % 3 + j) % 2 == 0) != (random() % 16 == 0) : random() % 2 == 0;
+            if (one)
+                codes[static_cast<std::size_t>(i * bytes + j / 8)] |= static_cast<std::uint8_t>(1 << j % 8);
+        }
+    }
+    return codes;
+}
+
+std::int32_t naive_distance(const std::uint8_t* a, const std::uint8_t* b, std::int64_t bytes) {
+    std::int32_t sum = 0;
+    for (std::int64_t i = 0; i < bytes; ++i) sum += __builtin_popcount(static_cast<unsigned>(a[i] ^ b[i]));
+    return sum;
+}
+
+struct Problem {
+    Bytes code_bytes, query_bytes;
+    Codes codes, queries;
+    std::vector<std::int32_t> distances;           // (queries, rows)
+    std::vector<std::vector<std::int64_t>> order;  // of each query's rows
+
+    Problem(std::mt19937_64& random, std::int64_t rows, std::int64_t asked, std::int64_t bits, bool clustered)
+        : code_bytes(random_codes(random, rows, bits, clustered)),
+          query_bytes(random_codes(random, asked, bits, clustered)),
+          codes{code_bytes.data(), rows, (bits + 7) / 8},
+          queries{query_bytes.data(), asked, (bits + 7) / 8} {
+        for (std::int64_t q = 0; q < asked; ++q) {
+            for (std::int64_t i = 0; i < rows; ++i) {
+                distances.push_back(naive_distance(codes.row(i), queries.row(q), codes.bytes));
+            }
+            std::vector<std::int64_t> ids(static_cast<std::size_t>(rows));
+            std::iota(ids.begin(), ids.end(), 0);
+            const std::int32_t* d = distances.data() + q * rows;
+            std::stable_sort(ids.begin(), ids.end(),
+                             [&](std::int64_t a, std::int64_t b) { return d[a] < d[b]; });
+            order.push_back(std::move(ids));
+        }
+    }
+    std::int32_t distance(std::int64_t q, std::int64_t i) const {
+        return distances[static_cast<std::size_t>(q * codes.rows + i)];
+    }
+};
+
+void check_search(const Problem& p, std::int64_t k, const std::vector<std::int32_t>& d,
+                  const std::vector<std::int64_t>& ids) {
+    for (std::int64_t q = 0; q < p.queries.rows; ++q) {
+        for (std::int64_t i = 0; i < k; ++i) {
+            const std::int64_t expected = p.order[static_cast<std::size_t>(q)][static_cast<std::size_t>(i)];
+            CHECK(ids[static_cast<std::size_t>(q * k + i)] == expected);
+            CHECK(d[static_cast<std::size_t>(q * k + i)] == p.distance(q, expected));
+        }
+    }
+}
+
+void check_range(const Problem& p, std::int32_t radius, const RangeResult& result) {
+    std::size_t at = 0;
+    for (std::int64_t q = 0; q < p.queries.rows; ++q) {
+        CHECK(result.offsets[static_cast<std::size_t>(q)] == static_cast<std::int64_t>(at));
+        for (const std::int64_t id : p.order[static_cast<std::size_t>(q)]) {
+            if (p.distance(q, id) > radius) break;
+            CHECK(result.ids[at] == id);
+            CHECK(result.distances[at] == p.distance(q, id));
+            ++at;
+        }
+    }
+    CHECK(result.offsets.back() == static_cast<std::int64_t>(at));
+}
+
+void check_verbs(const Problem& p, const cpu::Call& call) {
+    const std::int64_t rows = p.codes.rows;
+    const auto asked = static_cast<std::size_t>(p.queries.rows);
+    std::vector<std::int32_t> matrix(asked * static_cast<std::size_t>(rows));
+    cpu::hamming_distances(p.codes, p.queries, matrix.data(), call);
+    CHECK(matrix == p.distances);
+
+    cpu::Index index(p.codes.bytes);
+    const std::int64_t half = rows / 2;
+    index.add({p.codes.data, half, p.codes.bytes}, call);
+    index.add({p.codes.row(half), rows - half, p.codes.bytes}, call);
+    CHECK(index.size() == rows);
+    for (const std::int64_t k : {std::int64_t{1}, (rows + 1) / 2, rows}) {
+        std::vector<std::int32_t> d(asked * static_cast<std::size_t>(k));
+        std::vector<std::int64_t> ids(d.size());
+        cpu::search(p.codes, p.queries, k, d.data(), ids.data(), call);
+        check_search(p, k, d, ids);
+        index.search(p.queries, rows, k, d.data(), ids.data(), call);
+        check_search(p, k, d, ids);
+    }
+    const auto bits = static_cast<std::int32_t>(p.codes.bytes * 8);
+    for (const std::int32_t radius : {0, bits * 2 / 5, bits}) {
+        check_range(p, radius, cpu::range_search(p.codes, p.queries, radius, call));
+        check_range(p, radius, index.range_search(p.queries, radius, call));
+        std::vector<std::int64_t> counts(asked);
+        index.range_count(p.queries, radius, counts.data(), call);
+        for (std::int64_t q = 0; q < p.queries.rows; ++q) {
+            const auto within =
+                std::count_if(p.distances.begin() + q * rows, p.distances.begin() + (q + 1) * rows,
+                              [&](std::int32_t d) { return d <= radius; });
+            CHECK(counts[static_cast<std::size_t>(q)] == within);
+        }
+    }
+
+    std::vector<std::int64_t> code_labels, query_labels;
+    for (std::int64_t i = 0; i < rows; ++i) code_labels.push_back(i * 7 % 3);
+    for (std::int64_t q = 0; q < p.queries.rows; ++q) query_labels.push_back(q % 4);
+    const Labels code_view{code_labels.data(), nullptr, 0};
+    const Labels query_view{query_labels.data(), nullptr, 0};
+    const auto bins = static_cast<std::size_t>(bits) + 1;
+    std::vector<std::int64_t> all(asked * bins), relevant(asked * bins);
+    cpu::histograms(p.codes, p.queries, code_view, query_view, bits, all.data(), relevant.data(), call);
+    const RankResult ranks = cpu::relevant_ranks(p.codes, p.queries, code_view, query_view, call);
+    std::size_t at = 0;
+    for (std::size_t q = 0; q < asked; ++q) {
+        std::vector<std::int64_t> every(bins), right(bins);
+        std::int64_t rank = 0;
+        for (const std::int64_t id : p.order[q]) {
+            const auto d = static_cast<std::size_t>(p.distance(static_cast<std::int64_t>(q), id));
+            const bool is_relevant = code_labels[static_cast<std::size_t>(id)] == query_labels[q];
+            ++every[d];
+            right[d] += is_relevant;
+            ++rank;
+            if (is_relevant) CHECK(ranks.ranks[at++] == rank);
+        }
+        CHECK(std::equal(every.begin(), every.end(), all.begin() + static_cast<std::ptrdiff_t>(q * bins)));
+        CHECK(
+            std::equal(right.begin(), right.end(), relevant.begin() + static_cast<std::ptrdiff_t>(q * bins)));
+        CHECK(ranks.offsets[q + 1] == static_cast<std::int64_t>(at));
+    }
+}
+
+void check_pack(std::mt19937_64& random, std::int64_t bits, const cpu::Call& call) {
+    const std::int64_t rows = 19;
+    std::vector<float> values(static_cast<std::size_t>(rows * bits));
+    for (float& value : values) value = static_cast<float>(random() % 5) - 2.0f;
+    Bytes out(static_cast<std::size_t>(rows * ((bits + 7) / 8)));
+    CHECK(cpu::pack(values.data(), Scalar::kFloat, rows, bits, 0.0, out.data(), call) == -1);
+    for (std::int64_t i = 0; i < rows; ++i) {
+        for (std::int64_t j = 0; j < (bits + 7) / 8 * 8; ++j) {
+            const bool expected = j < bits && values[static_cast<std::size_t>(i * bits + j)] > 0;
+            CHECK((out[static_cast<std::size_t>(i * ((bits + 7) / 8) + j / 8)] >> (j % 8) & 1) == expected);
+        }
+    }
+}
+
+// Batch i holds codes with 64 - i ones: a search must see all of the last batch that it sees any of.
+void check_adding(const cpu::Call& call) {
+    constexpr std::int64_t kBatch = 130;
+    cpu::Index index(8);
+    const Bytes zero(8 * 12, 0);
+    std::atomic<bool> done{false};
+    std::vector<std::thread> readers;
+    for (int t = 0; t < 8; ++t) {
+        readers.emplace_back([&, t] {
+            std::vector<std::int32_t> d(12 * kBatch);
+            std::vector<std::int64_t> ids(12 * kBatch);
+            while (!done) {
+                const std::int64_t rows = index.size();
+                if (rows == 0) continue;
+                CHECK(rows % kBatch == 0);
+                index.search({zero.data(), t % 2 == 0 ? 1 : 12, 8}, rows, kBatch, d.data(), ids.data(), call);
+                CHECK(d[0] == d[kBatch - 1]);
+                CHECK(ids[0] == rows - kBatch);
+            }
+        });
+    }
+    for (int i = 0; i < 30; ++i) {
+        Bytes batch;
+        for (std::int64_t row = 0; row < kBatch; ++row) {
+            for (int j = 0; j < 8; ++j) {
+                const int ones = std::clamp(64 - i - 8 * j, 0, 8);
+                batch.push_back(static_cast<std::uint8_t>((1 << ones) - 1));
+            }
+        }
+        index.add({batch.data(), kBatch, 8}, call);
+    }
+    done = true;
+    for (std::thread& reader : readers) reader.join();
+}
+
+}  // namespace
+
+int main() {
+    std::mt19937_64 random(1);
+    for (const std::string& isa : cpu::available_isas()) {
+        for (const int threads : {1, 3}) {
+            const cpu::Call call{cpu::kernels_of(isa), threads, nullptr};
+            for (const std::int64_t bits :
+                 {1, 8, 12, 24, 32, 48, 64, 96, 128, 200, 256, 512, 520, 1000, 4096}) {
+                for (const std::int64_t rows : {1, 63, 515, 1100}) {
+                    if (bits > 520 && rows > 515) continue;
+                    for (const std::int64_t asked : {1, 17}) {
+                        check_verbs(Problem(random, rows, asked, bits, (bits + rows) % 2 == 0), call);
+                    }
+                }
+                check_pack(random, bits, call);
+            }
+            check_verbs(Problem(random, 700, 150, 64, true), call);   // more than one tile of queries
+            check_verbs(Problem(random, 9000, 20, 64, false), call);  // bounds from a sample
+            check_adding(call);
+        }
+        std::printf("%s: passed\n", isa.c_str());
+    }
+    return 0;
+}
