@@ -14,7 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dmth_fast.learning.sources import DAMAGE, ImageFile, decode, fit_size, list_files, refuse_empty_classes
+from dmth_fast.learning.sources import (
+    DAMAGE,
+    EXTENSIONS,
+    ImageFile,
+    decode,
+    fit_size,
+    list_files,
+    refuse_empty_classes,
+)
 
 MEMORY_LIMIT = 4 * 2**30
 """Bytes of decoded pixels up to which :func:`open_images` keeps a whole set in memory."""
@@ -351,7 +359,8 @@ def _resized(images: ImageSet, size: int | None) -> ImageSet:
 def _open_files(
     source: "str | Path | list[Path]", size: int | None, strict: bool, with_classes: bool, memory_limit: int
 ) -> ImageSet:
-    single = not isinstance(source, list) and Path(source).is_file() and not str(source).endswith(".zip")
+    path = None if isinstance(source, list) else Path(source)
+    single = path is not None and path.is_file() and path.suffix.lower() in EXTENSIONS
     listing = list_files([Path(str(source))] if single else source, with_classes=with_classes and not single)
     where = str(source)
     pixels: list[Tensor] = []
