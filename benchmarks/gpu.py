@@ -233,13 +233,19 @@ def machine_code(session: Session, limit: float) -> dict[str, Any]:
 
 
 def counters(session: Session, limit: float) -> dict[str, Any]:
-    """Hardware counters of the two candidate kernels, where ncu may read them."""
+    """Hardware counters of the candidate kernels, where ncu may read them."""
     if shutil.which("ncu") is None:
         raise FileNotFoundError("ncu is not on the PATH")
     code, output = session.command(
         [
-            *("ncu", "--clock-control", "none", "--kernel-name", "regex:scan_kernel|tensor_collect"),
-            *("--launch-skip", "2", "--launch-count", "6"),
+            *(
+                "ncu",
+                "--clock-control",
+                "none",
+                "--kernel-name",
+                "regex:scan_kernel|tensor_collect|sliced_collect",
+            ),
+            *("--launch-skip", "2", "--launch-count", "9"),
             *("--section", "SpeedOfLight", "--section", "ComputeWorkloadAnalysis", "--section", "Occupancy"),
             *(sys.executable, str(HERE / "gpu_parts.py"), "counted"),
         ],

@@ -41,7 +41,12 @@ Method method_of(const std::string& name) {
     if (name == "auto") return Method::kAuto;
     if (name == "popcount") return Method::kPopcount;
     if (name == "tensor") return Method::kTensor;
-    throw std::invalid_argument("method must be auto, popcount or tensor, got '" + name + "'");
+    if (name == "sliced") return Method::kSliced;
+    throw std::invalid_argument("method must be auto, popcount, tensor or sliced, got '" + name + "'");
+}
+
+const char* name_of(Method method) {
+    return method == Method::kTensor ? "tensor" : method == Method::kSliced ? "sliced" : "popcount";
 }
 
 Element element_of(const std::string& name) {
@@ -92,8 +97,7 @@ PYBIND11_MODULE(_cuda, m) {
         .def_property_readonly("stages", [](const SearchPlan& plan) {
             py::list stages;
             for (const Stage& stage : plan.stages) {
-                const char* method = stage.method == Method::kTensor ? "tensor" : "popcount";
-                stages.append(py::make_tuple(stage.first, stage.end, method));
+                stages.append(py::make_tuple(stage.first, stage.end, name_of(stage.method)));
             }
             return stages;
         });

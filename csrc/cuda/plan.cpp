@@ -13,7 +13,10 @@ constexpr std::int64_t kCountBudget =
     48 * 1024;                                // shared memory of a counting block; leaves room for several
 constexpr std::int64_t kMostCapacity = 8192;  // keys that one block sorts in shared memory
 constexpr std::int64_t kLeastCapacity = 1024;
-constexpr std::int64_t kRowsOfSplit = 128;  // fewer and the start of a warp costs more than its rows
+constexpr int kTensorBytes = 64;
+constexpr int kSlicedBytes = 8;
+constexpr std::int64_t kSlicedQueryBytes = 128;  // at most, of a query in shared memory
+constexpr std::int64_t kRowsOfSplit = 128;       // fewer and the start of a warp costs more than its rows
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
     return (a + b - 1) / b;
@@ -73,10 +76,28 @@ void shrink_to(Cut& cut, std::int64_t rows, std::int64_t bins, std::int64_t quer
 }
 
 Method method_of(Method wanted, std::int64_t rows, std::int64_t queries, int bytes) {
+    if (wanted == Method::kTensor && bytes > kTensorBytes) {
+        throw std::invalid_argument("method tensor takes codes of at most 64 bytes, got " +
+                                    std::to_string(bytes));
+    }
+    if (wanted == Method::kSliced && bytes > kSlicedBytes) {
+        throw std::invalid_argument("method sliced takes codes of at most 8 bytes, got " +
+                                    std::to_string(bytes));
+    }
     if (wanted != Method::kAuto) return wanted;
-    // Until the table of a device says otherwise: tensor cores from half a tile of queries on, for rows whose
-    // products stay in one chain of at most four instructions.
-    return queries >= kTensorTile / 2 && bytes <= 64 && rows >= 4096 ? Method::kTensor : Method::kPopcount;
+    // Until the table of a device says otherwise: tensor cores from half a tile of queries on.
+    return queries >= kTensorTile / 2 && bytes <= kTensorBytes && rows >= 4096 ? Method::kTensor
+                                                                               : Method::kPopcount;
+}
+
+Cut stage_cut(const Stage& stage, std::int64_t queries, int bytes, const Machine& machine) {
+    const std::int64_t rows = stage.end - stage.first;
+    if (stage.method == Method::kPopcount) return spread(rows, queries, kTileQueries, kMostWarps, 4, machine);
+    if (stage.method == Method::kTensor) return spread(rows, queries, kTensorTile, kMostWarps, 4, machine);
+    const std::int64_t table = bytes <= 4 ? 16 * 1024 : 32 * 1024;
+    const std::int64_t room = machine.shared_bytes - kSlicedTile * kSlicedQueryBytes;
+    const auto warps = static_cast<int>(std::clamp<std::int64_t>(room / table, 1, 6));
+    return spread(rows, queries, kSlicedTile, warps, 4, machine);
 }
 
 }  // namespace
@@ -127,8 +148,7 @@ SearchPlan plan_search(std::int64_t rows, std::int64_t queries, int bytes, std::
             Stage stage{first, end, Method::kPopcount, {}};
             // The first stage takes every row, and that is the popcount scan's case.
             if (first > 0) stage.method = method_of(method, end - first, queries, bytes);
-            const int tile = stage.method == Method::kPopcount ? kTileQueries : kTensorTile;
-            stage.cut = spread(end - first, queries, tile, kMostWarps, 4, machine);
+            stage.cut = stage_cut(stage, queries, bytes, machine);
             plan.stages.push_back(stage);
             first = end;
         }

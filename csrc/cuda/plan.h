@@ -16,6 +16,7 @@ inline constexpr int kTileQueries = 8;    // queries that a block of the scan ho
 inline constexpr int kMostThreads = 256;  // threads of its blocks, at most
 inline constexpr int kMostWarps = kMostThreads / 32;
 inline constexpr int kTensorTile = 64;              // queries that a warp of the tensor core scan holds
+inline constexpr int kSlicedTile = 128;             // queries that a block of the bit-sliced scan holds
 inline constexpr std::int64_t kMostSplits = 65535;  // blocks along y
 
 struct Machine {
@@ -25,7 +26,8 @@ struct Machine {
     int minor;
 };
 
-// How candidates are found: the popcount scan, or tensor cores where they pay; kAuto chooses.
+// How candidates are found: the popcount scan (any width), tensor cores (up to 512 bits) or bit slices (up to
+// 64); kAuto chooses.
 enum class Method { kAuto, kPopcount, kTensor, kSliced };
 
 // How a set of rows is spread over warps.

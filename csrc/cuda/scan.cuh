@@ -126,10 +126,19 @@ __global__ void __launch_bounds__(kMostThreads) scan_kernel(const Scan scan, Act
             load_row<W>(scan.codes, index < range.end ? index : range.end - 1, row[r]);
         }
         if constexpr (Action::kRare) {
+            // Two loops, so that the usual one, of a full tile, has no branch for each query.
             int nearest = 1;
+            if (full) {
 #pragma unroll
-            for (int q = 0; q < kTileQueries; ++q) {
-                if (full || (wanted >> q & 1) != 0) {
+                for (int q = 0; q < kTileQueries; ++q) {
+#pragma unroll
+                    for (int r = 0; r < R; ++r)
+                        nearest = min(nearest, distance<W>(row[r], query[q]) - bound[q]);
+                }
+            } else {
+#pragma unroll
+                for (int q = 0; q < kTileQueries; ++q) {
+                    if ((wanted >> q & 1) == 0) continue;
 #pragma unroll
                     for (int r = 0; r < R; ++r)
                         nearest = min(nearest, distance<W>(row[r], query[q]) - bound[q]);

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "launches.cuh"
+#include "sliced.cuh"
 #include "tensor.cuh"
 
 namespace dmth_fast::cuda {
@@ -45,6 +46,8 @@ void collect(const Pass& pass, const Stage& stage, const SearchState& state) {
     const Collect action{state.bounds, state.counts, state.keys, state.capacity};
     if (stage.method == Method::kTensor) {
         run_tensor_collect(scan, stage.cut.warps, pass.stream, action);
+    } else if (stage.method == Method::kSliced) {
+        run_sliced_collect(scan, stage.cut.warps, pass.stream, action);
     } else {
         run_scan("search: collect", scan, stage.cut.warps, 0, pass.stream, action);
     }

@@ -59,16 +59,27 @@ __global__ void __launch_bounds__(kMostThreads) tensor_collect_kernel(const Scan
     }
     if (!any(wanted)) return;
 
+    // The words of this lane's two rows, loaded a step ahead of their products.
+    std::uint32_t next[C], next8[C];
+    const auto load = [&](std::int64_t base) {
+        const std::uint8_t* low = scan.codes.data + (base + group) * scan.codes.bytes;
+        const std::uint8_t* high = low + 8 * static_cast<std::int64_t>(scan.codes.bytes);
+#pragma unroll
+        for (int c = 0; c < C; ++c) {
+            next[c] = base + group < range.end ? load_word(scan.codes, low, 4 * c + part) : 0;
+            next8[c] = base + group + 8 < range.end ? load_word(scan.codes, high, 4 * c + part) : 0;
+        }
+    };
+    load(range.first);
     for (std::int64_t base = range.first; base < range.end; base += kRowsOfProduct) {
         const std::int64_t low = base + group, high = low + 8;
         std::uint32_t row[C], row8[C];
 #pragma unroll
         for (int c = 0; c < C; ++c) {
-            const std::uint8_t* words = scan.codes.data + low * scan.codes.bytes;
-            row[c] = low < range.end ? load_word(scan.codes, words, 4 * c + part) : 0;
-            words += 8 * static_cast<std::int64_t>(scan.codes.bytes);
-            row8[c] = high < range.end ? load_word(scan.codes, words, 4 * c + part) : 0;
+            row[c] = next[c];
+            row8[c] = next8[c];
         }
+        load(base + kRowsOfProduct);
         int none = -1;  // stays negative as long as no sum is a hit
 #pragma unroll
         for (int n = 0; n < kProducts; ++n) {

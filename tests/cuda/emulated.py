@@ -78,6 +78,32 @@ class Settings:
     seed: int = 1
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One pass over the rows from ``first`` to ``end``."""
+
+    first: int
+    end: int
+    method: int
+    tile: int
+    warps: int
+    splits: int
+    rows_per_split: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a search is cut into launches."""
+
+    workspace_bytes: int
+    queries_per_pass: int
+    capacity: int
+    bound_rows: int
+    bound: Pass
+    count: Pass
+    stages: tuple[Pass, ...]
+
+
 class EmulatedDevice:
     """The verbs of ``dmth_fast.retrieval.native``, with :class:`Settings` in place of threads."""
 
@@ -104,6 +130,16 @@ class EmulatedDevice:
     def launches(self) -> int:
         """Kernels started by the last verb."""
         return int(self._library.emulation_launches())
+
+    def search_plan(self, rows: int, queries: int, width: int, k: int, settings: Settings) -> "Plan":
+        out = np.full(1000, -7, np.int64)
+        self._call(
+            "emulate_search_plan",
+            *(rows, queries, width, k, METHODS.index(settings.method)),
+            *(settings.multiprocessors, settings.shared_bytes, settings.budget, out),
+        )
+        passes = [Pass(*map(int, out[5 + 7 * i : 12 + 7 * i])) for i in range(2 + int(out[4]))]
+        return Plan(*map(int, out[:4]), bound=passes[0], count=passes[1], stages=tuple(passes[2:]))
 
     @staticmethod
     def _sets(codes: Array, queries: Array) -> tuple[Any, ...]:

@@ -72,6 +72,31 @@ long long emulation_launches() {
     return emulator::device().launches;
 }
 
+// The plan of a search as numbers: workspace, queries a pass, capacity, rows of the bound, number of stages;
+// then for the bound, the counting and each stage: first row, end, method, tile, warps, splits, rows a split.
+int emulate_search_plan(long long rows, long long queries, int bytes, long long k, int method,
+                        int multiprocessors, int shared_bytes, long long budget, long long* out) {
+    return guarded([&] {
+        const SearchPlan plan = plan_search(rows, queries, bytes, k, static_cast<Method>(method),
+                                            {multiprocessors, shared_bytes, 9, 0}, budget);
+        const auto cut = [&](long long first, long long end, Method how, const Cut& c) {
+            for (const long long number :
+                 {first, end, static_cast<long long>(how), static_cast<long long>(c.tile),
+                  static_cast<long long>(c.warps), static_cast<long long>(c.splits),
+                  static_cast<long long>(c.rows_per_split)}) {
+                *out++ = number;
+            }
+        };
+        for (const long long number : {plan.workspace_bytes, plan.queries_per_pass, plan.capacity,
+                                       plan.bound_rows, static_cast<std::int64_t>(plan.stages.size())}) {
+            *out++ = number;
+        }
+        cut(0, plan.bound_rows, Method::kPopcount, plan.bound_cut);
+        cut(0, plan.rows, Method::kPopcount, plan.count_cut);
+        for (const Stage& stage : plan.stages) cut(stage.first, stage.end, stage.method, stage.cut);
+    });
+}
+
 int emulate_search(const std::uint8_t* codes, long long rows, int bytes, const std::uint8_t* queries,
                    long long count, long long k, const std::uint8_t* filter, int method, int multiprocessors,
                    int shared_bytes, long long budget, unsigned seed, std::int32_t* distances,

@@ -4,6 +4,7 @@ What the emulator cannot say: whether the device's compiler, memory model and in
 tests in test_device.py ask that where there is a device.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,12 +42,18 @@ def cases(draw: st.DrawFn, max_rows: int = 700) -> tuple[Array, Array, int, np.r
 
 devices = st.builds(
     Settings,
-    method=st.sampled_from(("auto", "popcount", "tensor")),
+    method=st.sampled_from(("auto", "popcount", "tensor", "sliced")),
     multiprocessors=st.sampled_from((1, 3)),
     shared_bytes=st.sampled_from((48 * 1024, 227 * 1024)),
     budget=st.sampled_from((1 << 22, 1 << 26)),
     seed=st.integers(1, 1000),
 )
+
+
+def allowed_for(setup: Settings, bits: int) -> Settings:
+    """The setup with a method that takes codes of this width."""
+    too_wide = bits > {"tensor": 512, "sliced": 64}.get(setup.method, 4096)
+    return replace(setup, method="popcount") if too_wide else setup
 
 
 def equal(found: tuple[Array, ...], expected: tuple[Array, ...]) -> None:
@@ -68,12 +75,16 @@ def test_hamming_distances(emulated: EmulatedDevice, case: Any, setup: Settings)
 def test_search(emulated: EmulatedDevice, case: Any, setup: Settings, data: st.DataObject) -> None:
     codes, queries, bits, _ = case
     k = data.draw(st.one_of(st.integers(1, 12), st.integers(1, len(codes) + 1)))
-    wanted = setup if bits <= 512 else Settings(method="popcount", seed=setup.seed)
+    wanted = allowed_for(setup, bits)
     equal(emulated.search(codes, queries, k, wanted), reference.search(codes, queries, k))
 
 
-@pytest.mark.parametrize("method", ["popcount", "tensor"])
-@pytest.mark.parametrize("bits", [12, 48, 64, 128, 200, 512])
+STAGED = [(method, bits) for method in ("popcount", "tensor") for bits in (12, 48, 64, 128, 200, 512)]
+
+
+@pytest.mark.parametrize(
+    ("method", "bits"), [*STAGED, *(("sliced", bits) for bits in (8, 12, 32, 48, 61, 64))]
+)
 def test_search_in_stages(emulated: EmulatedDevice, method: str, bits: int) -> None:
     """Enough rows for three stages and their bounds, and more queries than a tile."""
     rng = np.random.default_rng(bits)
@@ -107,7 +118,7 @@ def test_filter(emulated: EmulatedDevice, case: Any, setup: Settings, data: st.D
     keep[rng.integers(len(codes))] = True
     rows = np.flatnonzero(keep)
     k = data.draw(st.integers(1, len(rows)))
-    wanted = setup if bits <= 512 else Settings(method="popcount", seed=setup.seed)
+    wanted = allowed_for(setup, bits)
     found = emulated.search(codes, queries, k, wanted, keep=np.packbits(keep, bitorder="little"))
     distances, ids = reference.search(np.ascontiguousarray(codes[rows]), queries, k)
     equal(found, (distances, rows[ids]))
