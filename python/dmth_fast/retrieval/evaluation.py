@@ -151,7 +151,8 @@ def report_of(comparison: Comparison, settings: Mapping[str, Any], *, counted: A
         {"bits": comparison.bits, **settings, "exclude": None if comparison.excluded is None else True},
         tied=tied,
         num_items=len(comparison.database_codes),
-        num_unlabelled=comparison.labels.num_unlabelled,
+        unlabelled_queries=comparison.labels.unlabelled_queries,
+        num_unlabelled_items=comparison.labels.num_unlabelled_items,
         counted=counted,
     )
 

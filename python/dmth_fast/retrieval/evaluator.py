@@ -18,7 +18,7 @@ from dmth_fast.retrieval.arguments import (
     optional_integer,
 )
 from dmth_fast.retrieval.codes import MAX_BITS, checked_codes
-from dmth_fast.retrieval.labels import bit_masks, checked_label_rows
+from dmth_fast.retrieval.labels import bit_masks, checked_label_rows, unlabelled_rows
 from dmth_fast.retrieval.rankings import TiedRankings
 from dmth_fast.retrieval.report import Report
 from dmth_fast.retrieval.summary import checked_settings, summarised, values_of
@@ -132,7 +132,7 @@ class Evaluator:
         every, relevant = native.histograms(codes, self._queries, *pair, bits, threads=self._threads)
         self._every += every
         self._relevant += relevant
-        self._counts += (len(codes), 0 if labels.ndim == 1 else int((~labels.any(axis=1)).sum()))
+        self._counts += (len(codes), len(unlabelled_rows(labels)))
 
     def merge(self, other: "Evaluator") -> None:
         """Add what another evaluator of the same queries and settings has seen.
@@ -183,13 +183,13 @@ class Evaluator:
         if not len(self):
             raise ValueError("the database must hold at least one code to be evaluated, none was added")
         tied = TiedRankings(every=self._every.copy(), relevant=self._relevant.copy())
-        unlabelled = 0 if self._labels.ndim == 1 else int((~self._labels.any(axis=1)).sum())
         return summarised(
             values_of(tied, self._settings),
             {**self._settings, "exclude": None},
             tied=tied,
             num_items=len(self),
-            num_unlabelled=(unlabelled, int(self._counts[1])),
+            unlabelled_queries=unlabelled_rows(self._labels),
+            num_unlabelled_items=int(self._counts[1]),
         )
 
     def state_dict(self) -> dict[str, Any]:

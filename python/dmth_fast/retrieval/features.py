@@ -90,7 +90,8 @@ def evaluate_features(
         {"metric": rule, **settings},
         levels=np.concatenate([part[1] for part in parts]),
         num_items=len(items),
-        num_unlabelled=labels.num_unlabelled,
+        unlabelled_queries=labels.unlabelled_queries,
+        num_unlabelled_items=labels.num_unlabelled_items,
     )
 
 

@@ -31,11 +31,14 @@ class Labels:
         return self.query_rows is not None
 
     @property
-    def num_unlabelled(self) -> tuple[int, int]:
-        """Query and database items without any label: all-zero multi-hot rows."""
-        if not self.is_multi_hot:
-            return 0, 0
-        return int((~self.query.any(axis=1)).sum()), int((~self.database.any(axis=1)).sum())
+    def unlabelled_queries(self) -> Array:
+        """int64 rows of the queries without any label: all-zero multi-hot rows."""
+        return unlabelled_rows(self.query if self.query_rows is None else self.query_rows)
+
+    @property
+    def num_unlabelled_items(self) -> int:
+        """Database items without any label."""
+        return len(unlabelled_rows(self.database if self.database_rows is None else self.database_rows))
 
     def shared(self, rows: slice) -> Array:
         """(q', n) float32 number of labels that each query in ``rows`` has in common with each item."""
@@ -93,6 +96,16 @@ def checked_labels(
     return Labels(
         query=bit_masks(query), database=bit_masks(database), query_rows=query, database_rows=database
     )
+
+
+def unlabelled_rows(labels: Array) -> Array:
+    """int64 numbers of the all-zero rows of multi-hot labels; class ids have none.
+
+    >>> import numpy as np
+    >>> unlabelled_rows(np.array([[0, 1], [0, 0]]))
+    array([1])
+    """
+    return np.zeros(0, dtype=np.int64) if labels.ndim == 1 else np.flatnonzero(~labels.any(axis=1))
 
 
 def bit_masks(rows: Array) -> Array:

@@ -61,6 +61,7 @@ class Report:
         num_items: n.
         num_empty: queries with nothing relevant.
         num_unlabelled: all-zero multi-hot rows of (queries, database).
+        unlabelled_queries: int64 rows of those queries.
         settings: every choice that the figures depend on.
     """
 
@@ -75,6 +76,7 @@ class Report:
     num_items: int
     num_empty: int
     num_unlabelled: tuple[int, int] = (0, 0)
+    unlabelled_queries: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -192,6 +194,7 @@ class Report:
             "num_items": self.num_items,
             "num_empty": self.num_empty,
             "num_unlabelled": list(self.num_unlabelled),
+            "unlabelled_queries": self.unlabelled_queries.tolist(),
             "settings": dict(self.settings),
         }
         result = {key: value for key, value in result.items() if value is not None and value != {}}
@@ -245,8 +248,11 @@ class Report:
             treated = {"zero": "counted as 0", "skip": "left out"}.get(str(self.settings.get("empty")), "")
             lines.append(f"  queries with nothing relevant: {self.num_empty} ({treated})")
         if any(self.num_unlabelled):
+            first = ", ".join(map(str, self.unlabelled_queries[:5]))
+            more = ", ..." if len(self.unlabelled_queries) > 5 else ""
+            named = f" (rows {first}{more})" if first else ""
             lines.append(
-                f"  rows without a label: {self.num_unlabelled[0]} of the queries, "
+                f"  rows without a label: {self.num_unlabelled[0]} of the queries{named}, "
                 f"{self.num_unlabelled[1]} of the database"
             )
         return "\n".join(lines)

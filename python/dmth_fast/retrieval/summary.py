@@ -105,7 +105,8 @@ def summarised(
     tied: TiedRankings | None = None,
     levels: Array | None = None,
     num_items: int,
-    num_unlabelled: tuple[int, int],
+    unlabelled_queries: Array,
+    num_unlabelled_items: int,
     counted: Array | None = None,
 ) -> Report:
     """The report of per-query values.
@@ -116,7 +117,8 @@ def summarised(
         tied: histograms over Hamming distances, for curves over radii.
         levels: without them, (q, recall levels) interpolated precision.
         num_items: database items.
-        num_unlabelled: items without labels in queries and database.
+        unlabelled_queries: rows of the queries without a label.
+        num_unlabelled_items: database items without a label.
         counted: (q,) bool, which queries enter the means; all by default.
 
     Raises:
@@ -159,7 +161,8 @@ def summarised(
         num_queries=len(chosen),
         num_items=num_items,
         num_empty=int(empty.sum()),
-        num_unlabelled=num_unlabelled,
+        num_unlabelled=(len(unlabelled_queries), num_unlabelled_items),
+        unlabelled_queries=unlabelled_queries,
         settings=dict(settings),
     )
 
