@@ -24,6 +24,7 @@ Ids: TypeAlias = npt.NDArray[np.int64]
 Labels: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.uint64]
 
 __all__ = [
+    "core_version",
     "CudaStatus",
     "Store",
     "cuda",
@@ -41,6 +42,19 @@ __all__ = [
 ]
 
 _ISA_VARIABLE = "DMTH_FAST_ISA"
+
+
+def core_version() -> str:
+    """Version of the package that the compiled core was built from.
+
+    Returns:
+        The same as ``dmth_fast.__version__``, or else an editable install needs to be built again.
+
+    Example:
+        >>> core_version().count(".")
+        2
+    """
+    return _core.__version__
 
 
 def isas() -> tuple[str, ...]:
