@@ -10,7 +10,6 @@ import dmth_fast
 PACKAGE = Path(dmth_fast.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-RETRIEVAL_API = {"retrieval.codes", "retrieval.search", "retrieval.evaluation", "retrieval.index"}
 LIGHT = {"retrieval", "environment"}  # imported by programs that only search
 TORCH_DOORS = {"retrieval.ops", "retrieval.cuda", "retrieval.streaming", "retrieval.device_index"}
 

@@ -24,9 +24,9 @@ Ids: TypeAlias = npt.NDArray[np.int64]
 Labels: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.uint64]
 
 __all__ = [
-    "core_version",
     "CudaStatus",
     "Store",
+    "core_version",
     "cuda",
     "cuda_available",
     "hamming_distances",
