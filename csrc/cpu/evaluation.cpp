@@ -45,6 +45,7 @@ void for_tiles(Codes codes, Codes queries, Labels code_labels, Labels query_labe
     std::int32_t distances[kTileRows];
     std::uint8_t flags[kTileRows];
     for (std::int64_t first = begin; first < end; first += kTileRows) {
+        if (stopped()) return;
         const std::int64_t n = std::min(kTileRows, end - first);
         kernels.distances(codes.row(first), n, codes.bytes, queries.row(q), distances);
         relevance(code_labels, query_labels, q, first, n, flags);

@@ -136,6 +136,7 @@ void hamming_distances(Codes codes, Codes queries, std::int32_t* out, const Call
     const auto fill = [&](std::int64_t index, int) {
         const Cut::Task task = cut.task(index);
         for (std::int64_t chunk = task.row_begin; chunk < task.row_end; chunk += kMatrixRows) {
+            if (stopped()) return;
             const std::int64_t n = std::min(task.row_end - chunk, kMatrixRows);
             for (std::int64_t q = task.query_begin; q < task.query_end; ++q) {
                 call.kernels->distances(codes.row(chunk), n, codes.bytes, queries.row(q),

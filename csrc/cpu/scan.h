@@ -17,6 +17,7 @@
 #include "kernels.h"
 #include "planes.h"
 #include "queries.h"
+#include "threads.h"
 
 namespace dmth_fast::cpu {
 
@@ -64,6 +65,7 @@ void scan_rows(Codes codes, Codes queries, const Cut::Task& task, Bounds& bounds
     std::uint64_t mask[kBlockWords];
     const std::int64_t chunk_rows = std::max(kBlockRows, kChunkBytes / codes.bytes / kBlockRows * kBlockRows);
     for (std::int64_t chunk = task.row_begin; chunk < task.row_end; chunk += chunk_rows) {
+        if (stopped()) return;
         const std::int64_t chunk_end = std::min(task.row_end, chunk + chunk_rows);
         for (std::int64_t q = task.query_begin; q < task.query_end; ++q) {
             const std::int64_t local = q - task.query_begin;
@@ -98,6 +100,7 @@ void scan_planes(const Source& source, const Cut::Task& task, Bounds& bounds, co
     std::int32_t who[PlaneQueries::kMost + 1];
     std::vector<const std::uint64_t*> blocks(static_cast<std::size_t>(chunk_blocks));
     for (std::int64_t chunk = task.row_begin; chunk < task.row_end; chunk += chunk_blocks * kBlockRows) {
+        if (stopped()) return;
         const std::int64_t chunk_end = std::min(task.row_end, chunk + chunk_blocks * kBlockRows);
         const std::int64_t count = (chunk_end - chunk + kBlockRows - 1) / kBlockRows;
         for (std::int64_t b = 0; b < count; ++b) {
@@ -113,6 +116,7 @@ void scan_planes(const Source& source, const Cut::Task& task, Bounds& bounds, co
         for (std::size_t tile = 0; tile < bounds.tiles().size(); ++tile) {
             const PlaneQueries& queries = *bounds.tiles()[tile];
             const std::int64_t base = static_cast<std::int64_t>(tile) * PlaneQueries::kMost;
+            if (stopped()) return;
             for (std::int64_t b = 0; b < count && queries.alive() > 0; ++b) {
                 const std::int64_t first = chunk + b * kBlockRows;
                 const std::uint64_t* next = b + 1 < count ? blocks[static_cast<std::size_t>(b) + 1] : nullptr;

@@ -120,6 +120,7 @@ void tally_histograms(Codes codes, Codes queries, Labels code_labels, Labels que
             std::make_unique<Line[]>(2 * values);  // the rest's counts, then the relevant rows'
         std::vector<std::int64_t> sums(2 * bins * static_cast<std::size_t>(asked), 0);
         for (std::int64_t chunk = task.row_begin; chunk < task.row_end; chunk += chunk_blocks * kBlockRows) {
+            if (stopped()) return;
             const std::int64_t chunk_end = std::min(task.row_end, chunk + chunk_blocks * kBlockRows);
             for (std::int64_t first = chunk; first < chunk_end; first += kBlockRows) {
                 call.kernels->transpose(

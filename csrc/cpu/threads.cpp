@@ -25,17 +25,32 @@ struct Job {
     const std::function<void(std::int64_t, int)>& task;
     std::int64_t tasks;
     int threads;
+    const std::function<bool()>& interrupted;
+    bool was_interrupted = false;
+    steady_clock::time_point asked = steady_clock::now();
     std::atomic<std::int64_t> next{0};
     std::atomic<bool> stopped{false};
     int joined = 1;  // threads that ever took part, the caller among them; guarded by the pool's mutex
     int active = 0;  // helpers at work; guarded by the pool's mutex
     std::exception_ptr error = nullptr;
     std::condition_variable idle{};
+
+    // From the calling thread only.
+    void ask() {
+        const auto now = steady_clock::now();
+        if (!interrupted || now - asked < kPollInterval) return;
+        asked = now;
+        if (interrupted()) was_interrupted = stopped = true;
+    }
 };
+
+// The job that this thread works on, and whether it is the job's calling thread.
+thread_local Job* current = nullptr;
+thread_local bool calling = false;
 
 class Pool {
   public:
-    bool run(Job& job, const std::function<bool()>& interrupted) {
+    bool run(Job& job) {
         const int helpers = job.threads - 1;
         {
             std::lock_guard lock(mutex_);
@@ -44,18 +59,7 @@ class Pool {
         }
         for (int i = 0; i < helpers; ++i) wake_.notify_one();
 
-        bool was_interrupted = false;
-        auto asked = steady_clock::now();
-        const auto poll = [&] {
-            const auto now = steady_clock::now();
-            if (!interrupted || now - asked < kPollInterval) return;
-            asked = now;
-            if (interrupted()) {
-                was_interrupted = true;
-                job.stopped = true;
-            }
-        };
-        work(job, 0, poll);
+        work(job, 0);
 
         std::unique_lock lock(mutex_);
         jobs_.remove(&job);
@@ -64,11 +68,11 @@ class Pool {
             if (job.active == 0) break;
             lock.unlock();  // asking may take another lock (the interpreter's), whose owner may wait for this
                             // one
-            poll();
+            job.ask();
             lock.lock();
         }
         if (job.error) std::rethrow_exception(job.error);
-        return !was_interrupted;
+        return !job.was_interrupted;
     }
 
   private:
@@ -104,26 +108,27 @@ class Pool {
             const int worker = job.joined++;
             ++job.active;
             lock.unlock();
-            work(job, worker, [] {});
+            work(job, worker);
             lock.lock();
             if (--job.active == 0) job.idle.notify_one();
         }
     }
 
-    template <class Poll>
-    void work(Job& job, int worker, const Poll& poll) {
-        while (!job.stopped) {
+    void work(Job& job, int worker) {
+        current = &job;
+        calling = worker == 0;
+        while (!stopped()) {
             const std::int64_t i = job.next.fetch_add(1);
-            if (i >= job.tasks) return;
+            if (i >= job.tasks) break;
             try {
                 job.task(i, worker);
-                poll();
             } catch (...) {
-                std::lock_guard lock(mutex_);
+                const std::lock_guard lock(mutex_);
                 if (!job.error) job.error = std::current_exception();
                 job.stopped = true;
             }
         }
+        current = nullptr;
     }
 
     std::mutex mutex_;
@@ -151,8 +156,15 @@ bool parallel_for(std::int64_t tasks, int threads, const std::function<void(std:
     if (tasks <= 0) return true;
     Job job{.task = task,
             .tasks = tasks,
-            .threads = static_cast<int>(std::clamp<std::int64_t>(tasks, 1, threads))};
-    return instance().run(job, interrupted);
+            .threads = static_cast<int>(std::clamp<std::int64_t>(tasks, 1, threads)),
+            .interrupted = interrupted};
+    return instance().run(job);
+}
+
+bool stopped() {
+    if (current == nullptr) return false;
+    if (calling) current->ask();
+    return current->stopped;
 }
 
 }  // namespace dmth_fast::cpu

@@ -19,4 +19,8 @@ namespace dmth_fast::cpu {
 bool parallel_for(std::int64_t tasks, int threads, const std::function<void(std::int64_t, int)>& task,
                   const std::function<bool()>& interrupted);
 
+// For a task to ask between its tiles: whether it should return early. On the calling thread of parallel_for
+// this is where `interrupted` is asked, at most every 50 ms.
+bool stopped();
+
 }  // namespace dmth_fast::cpu

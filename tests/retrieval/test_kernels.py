@@ -479,6 +479,21 @@ def test_a_forked_child_works() -> None:
         busy.join()
 
 
+def test_more_rows_than_32_bits_count() -> None:
+    """Untouched zero pages take no memory: the array is a sparse map of 2 GB."""
+    rows = 2**31 + 1500
+    codes = np.zeros((rows, 1), np.uint8)
+    for row in (5, 2**31 - 1, 2**31, rows - 1):
+        codes[row] = 7
+    query = np.array([[7]], np.uint8)
+    distances, ids = native.search(codes, query, 5)
+    assert ids.tolist() == [[5, 2**31 - 1, 2**31, rows - 1, 0]]
+    assert distances.tolist() == [[0, 0, 0, 0, 3]]
+    offsets, _, ids = native.range_search(codes, query, 1)
+    assert offsets.tolist() == [0, 4]
+    assert ids[-1] == rows - 1
+
+
 @pytest.mark.parametrize("verb", ["search", "range_search", "histograms"])
 def test_interrupt(verb: str) -> None:
     """Ctrl-C ends a search that would take minutes."""
@@ -487,12 +502,12 @@ import numpy as np
 from dmth_fast.retrieval import native
 codes = np.zeros((1 << 20, 32), np.uint8)
 codes[:, 0] = np.arange(1 << 20)
-queries = np.ones((200_000, 32), np.uint8)
-labels = np.zeros(1 << 20, np.int64), np.zeros(200_000, np.int64)
+queries = np.ones((20_000, 32), np.uint8)
+labels = np.zeros(1 << 20, np.int64), np.zeros(20_000, np.int64)
 arguments = {{"search": (3,), "range_search": (0,), "histograms": (*labels, 256)}}["{verb}"]
 print("ready", flush=True)
 try:
-    native.{verb}(codes, queries, *arguments, isa="portable")
+    native.{verb}(codes, queries, *arguments, threads=1, isa="portable")
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
