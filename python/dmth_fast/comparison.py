@@ -17,22 +17,13 @@ from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.network import image_batches
 from dmth_fast.learning.protocols import Split
 from dmth_fast.learning.teacher import FusedTeacher
+from dmth_fast.retrieval.baselines import one_hot_codes
 from dmth_fast.retrieval.codes import pack
+from dmth_fast.retrieval.confidence import bootstrap
 from dmth_fast.retrieval.evaluation import evaluate
 
 Row = dict[str, Any]
 Floats = NDArray[np.float64]
-
-
-def class_codes(predicted: NDArray[np.int64], num_classes: int) -> NDArray[np.uint8]:
-    """The trivial code of an image: one bit a class, that of the predicted class set.
-
-    Example:
-        >>> class_codes(np.array([0, 9]), 10).tolist()
-        [[1, 0], [0, 2]]
-    """
-    codes: NDArray[np.uint8] = pack(np.eye(num_classes, dtype=bool)[predicted])
-    return codes
 
 
 def measure(
@@ -72,28 +63,15 @@ def measure(
     return row, precision
 
 
-def paired_interval(first: Floats, second: Floats, *, seed: int, draws: int = 2000) -> dict[str, float]:
-    """Mean of ``first - second`` with its 95 % bootstrap interval.
-
-    Args:
-        first: (q,) values of the same queries, resampled; or (seeds, q), seeds resampled too.
-        second: the same shape.
-        seed: of the bootstrap.
-        draws: of the bootstrap.
+def paired_interval(first: Floats, second: Floats, *, seed: int) -> dict[str, float]:
+    """Mean of ``first - second``, per query or per seed and query, with its 95 % bootstrap interval.
 
     Example:
         >>> paired_interval(np.ones(10), np.zeros(10), seed=0)
         {'difference': 1.0, 'low': 1.0, 'high': 1.0}
     """
-    difference = np.atleast_2d(first - second)
-    rng = np.random.default_rng(seed)
-    seeds, queries = difference.shape
-    means = [
-        float(difference[rng.integers(0, seeds, seeds)].mean(0)[rng.integers(0, queries, queries)].mean())
-        for _ in range(draws)
-    ]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return {"difference": float(difference.mean()), "low": float(low), "high": float(high)}
+    interval = bootstrap(first - second, seed=seed)
+    return {"difference": interval.mean, "low": interval.low, "high": interval.high}
 
 
 def speed(run: Callable[[ImageSet], Any], images: ImageSet, count: int = 1024) -> float:
@@ -123,7 +101,7 @@ def compare(
         precisions[name] = precision
 
     def trivial(name: str, guesses: tuple[Any, Any], **values: Any) -> None:
-        codes = (class_codes(guesses[0], classes), class_codes(guesses[1], classes))
+        codes = (one_hot_codes(guesses[0], classes), one_hot_codes(guesses[1], classes))
         add(name, codes=codes, predicted=guesses[0], bits=classes, **values)
 
     own = [fused.teacher_logits(part) for part in (query, database)]

@@ -111,7 +111,7 @@ def _measure(
     trained: "Trained", queries: "ImageSet", database: "ImageSet", bits: int, turns: int
 ) -> tuple[list[dict[str, Any]], dict[str, "Report"]]:
     """The table's rows, and the full evaluation of each that has codes."""
-    from dmth_fast.comparison import class_codes
+    from dmth_fast.retrieval.baselines import one_hot_codes
 
     labels = queries.required_labels("the demo").numpy()
     rows: list[dict[str, Any]] = []
@@ -127,7 +127,7 @@ def _measure(
         row["images_per_second"] = _speed(method.encode or method.predict, database, turns)
         rows.append(row | {"seconds": method.seconds, "section": method.section})
     classes = len(database.classes)
-    one_hot = [class_codes(trained.student.predict(images), classes) for images in (queries, database)]
+    one_hot = [one_hot_codes(trained.student.predict(images), classes) for images in (queries, database)]
     reports[_TRIVIAL] = _evaluate(one_hot[0], one_hot[1], queries, database, classes)
     last = rows[-1]
     rows.append(

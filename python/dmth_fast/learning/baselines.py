@@ -116,7 +116,7 @@ def cca(image: Tensor, text: Tensor, bits: int, *, ridge: float) -> tuple[Projec
         The projections of images and of texts.
 
     Raises:
-        ValueError: modalities of different length, more bits than the shorter feature vector, or a ridge <= 0.
+        ValueError: modalities of different length, more bits than the shorter feature vector, ridge <= 0.
 
     >>> x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
     >>> image, text = cca(x, 2 * x, 2, ridge=1e-6)
