@@ -40,7 +40,8 @@ class CukStudent(Backbone):
     """Stem of ResNet, then five stages of basic blocks, the last four of stride 2 (arXiv 2207.09070).
 
     A 224 x 224 image gives a map of 4 x 4. ``flatten`` makes its values one vector, as published: each is
-    tied to a place in the image, and no other input size will do. ``pool`` averages the map and takes any size.
+    tied to a place in the image, and no other input size will do. ``pool`` averages the map and takes any
+    size.
 
     Args:
         name: ``cuk_v1`` or ``cuk_v2``, also ``cuk_v1-flatten`` and ``cuk_v2-flatten``.
