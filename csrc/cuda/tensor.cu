@@ -21,12 +21,22 @@ __device__ __forceinline__ void multiply_bits(int (&sums)[4], std::uint32_t row,
     emulator::pause(emulator::Wait::kMatrix);
     for (int i = 0; i < 4; ++i) sums[i] = self.sums[i];
 #elif !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
-    asm("mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, "
-        "%9}, "
-        "{%0, %1, %2, %3};"
+    // Volatile: the rare path computes products again rather than keeping 32 sums of each lane alive for it.
+    asm volatile(
+        "mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
         : "r"(row), "r"(row8), "r"(~row), "r"(~row8), "r"(column), "r"(~column));
 #endif
+}
+
+// A call and not inline: its addresses, for 32 sums of a lane, would be kept in registers through the whole
+// loop.
+__device__ __noinline__ void keep(const Collect action, std::int64_t query, int distance, std::int64_t row) {
+    const unsigned long long place = atomicAdd(action.counts + query, 1ull);
+    if (place < static_cast<unsigned long long>(action.capacity)) {
+        action.keys[query * action.capacity + static_cast<std::int64_t>(place)] = key_of(distance, row);
+    }
 }
 
 // C: links of the chain, 128 bits of code each.
@@ -101,11 +111,7 @@ __global__ void __launch_bounds__(kMostThreads) tensor_collect_kernel(const Scan
                 if (sums[i] < 0 || index >= range.end || !allowed(scan.filter, index)) continue;
                 const std::int64_t query = first_query + kColumns * n + 2 * part + (i & 1);
                 const int distance = start[n][i & 1] + 128 * C - sums[i];
-                const unsigned long long place = atomicAdd(action.counts + query, 1ull);
-                if (place < static_cast<unsigned long long>(action.capacity)) {
-                    action.keys[query * action.capacity + static_cast<std::int64_t>(place)] =
-                        key_of(distance, index);
-                }
+                keep(action, query, distance, index);
             }
             __syncwarp();  // the next product needs all lanes together
         }
