@@ -6,6 +6,7 @@ import torch
 
 from dmth_fast.retrieval import native
 from dmth_fast.retrieval.device_index import DeviceIndex
+from dmth_fast.retrieval.index import Index
 from dmth_fast.retrieval.streaming import keys_of, merged, results_of, rows_of_chunk, search_streamed
 
 RNG = np.random.default_rng(0)
@@ -54,6 +55,18 @@ def test_the_index_grows() -> None:
     np.testing.assert_array_equal(index.rows(torch.tensor([5, 3])).numpy(), CODES[[5, 3]])
     with pytest.raises(IndexError, match=r"in \[0, 1000\), got 1000"):
         index.rows(torch.tensor([0, 1000]))
+
+
+def test_an_index_moves_between_devices() -> None:
+    index = Index(16)
+    index.add(CODES)
+    moved = index.to("cpu")
+    assert (moved.bits, len(moved), str(moved.device)) == (16, 1000, "cpu")
+    back = moved.cpu().search(QUERIES, 9)
+    for part, expected in zip(back, index.search(QUERIES, 9), strict=True):
+        np.testing.assert_array_equal(part, expected)
+    with pytest.raises(RuntimeError):
+        index.to("nowhere")
 
 
 def test_the_index_refuses_bad_input() -> None:

@@ -10,6 +10,7 @@ from dmth_fast.retrieval import cuda
 from dmth_fast.retrieval.arguments import AnyArray, Array, integer, is_tensor
 from dmth_fast.retrieval.codes import MAX_BITS, num_bytes
 from dmth_fast.retrieval.codes import checked_codes as checked_array
+from dmth_fast.retrieval.index import Index
 from dmth_fast.retrieval.search import RangeResult, SearchResult
 
 
@@ -59,6 +60,12 @@ class DeviceIndex:
     def __repr__(self) -> str:
         return f"DeviceIndex(bits={self._bits}, codes={self._count}, device={str(self._device)!r})"
 
+    def cpu(self) -> Index:
+        """A copy of this index in the host's memory, with the same ids."""
+        moved = Index(self._bits)
+        moved.add(self.rows().cpu().numpy())
+        return moved
+
     def add(self, codes: AnyArray) -> Array:
         """Append codes and return their ids, (n,) int64.
 
@@ -97,7 +104,7 @@ class DeviceIndex:
             raise IndexError(f"ids must be in [0, {self._count}), got {int(wrong[0])}")
         return stored[ids.to(self._device)]
 
-    def search(self, queries: Tensor, k: int, *, filter: Any = None) -> SearchResult:  # noqa: A002 - as Index
+    def search(self, queries: Tensor, k: int = 10, *, filter: Any = None) -> SearchResult:  # noqa: A002 - as Index
         """The k codes nearest to each query.
 
         Args:

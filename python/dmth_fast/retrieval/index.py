@@ -1,5 +1,7 @@
 """A growing set of packed codes to search in."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from dmth_fast.retrieval import native
@@ -14,6 +16,9 @@ from dmth_fast.retrieval.arguments import (
 )
 from dmth_fast.retrieval.codes import MAX_BITS, checked_codes, num_bytes
 from dmth_fast.retrieval.search import RangeResult, SearchResult
+
+if TYPE_CHECKING:
+    from dmth_fast.retrieval.device_index import DeviceIndex
 
 
 class Index:
@@ -109,3 +114,15 @@ class Index:
         limit, workers = integer(radius, "radius", 0, self._bits), optional_integer(threads, "threads", 1)
         found = native.range_search(self._store[: self._count], wanted, limit, threads=workers)
         return RangeResult(*(like(part, queries) for part in found))
+
+    def to(self, device: str) -> "DeviceIndex":
+        """A copy of this index on a torch device such as "cuda" or "cuda:1", with the same ids.
+
+        Raises:
+            RuntimeError: there is no such device.
+        """
+        from dmth_fast.retrieval.device_index import DeviceIndex
+
+        moved = DeviceIndex(self._bits, device)
+        moved.add(self._store[: self._count])
+        return moved
