@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dmth_fast import environment, report
+from dmth_fast.learning.recipes.results import result_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -32,6 +33,8 @@ def filled(text: str) -> str:
 def table(name: str) -> str:
     """The Markdown of one saved result, with what is needed to make it again."""
     result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    if "recipe" in result:
+        return "\n".join(result_markdown(result))
     lines = search_table(result) if "benchmarks" in result else methods_table(result)
     return "\n".join(lines)
 
@@ -61,8 +64,8 @@ def search_table(result: dict[str, Any]) -> list[str]:
     rows = ", ".join(f"{n:,}" for n in sorted({item["rows"] for item in measured}))
     origin = (
         "`dmth_fast.search` on plain rows beside FAISS IndexBinaryFlat (the better of its heap and counting "
-        f"modes): times its rate, and our rate in 10^9 distances a second. {rows} random codes, equal threads, "
-        "medians of alternating runs in one process, answers compared first. Made by "
+        f"modes): times its rate, and our rate in 10^9 distances a second. {rows} random codes, equal "
+        "threads, medians of alternating runs in one process, answers compared first. Made by "
         f"`python -m pytest benchmarks --benchmark-only` on {machine}."
     )
     return [*lines, "", origin]
@@ -81,8 +84,8 @@ def methods_table(result: dict[str, Any]) -> list[str]:
     taken = seconds if isinstance(seconds, (int, float)) else sum(_stages(seconds))
     machine = environment.summary(result.get("environment", result))
     origin = (
-        f"95 % intervals by paired bootstrap over queries; one seed ({result['seed']}). {_metric(result)}. Made by "
-        f"`{result.get('command', 'dmth-fast demo')}` in {_duration(taken)} on {machine}."
+        f"95 % intervals by paired bootstrap over queries; one seed ({result['seed']}). {_metric(result)}. Made "
+        f"by `{result.get('command', 'dmth-fast demo')}` in {_duration(taken)} on {machine}."
     )
     return [*lines, "", origin]
 
