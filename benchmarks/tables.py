@@ -84,8 +84,8 @@ def methods_table(result: dict[str, Any]) -> list[str]:
     taken = seconds if isinstance(seconds, (int, float)) else sum(_stages(seconds))
     machine = environment.summary(result.get("environment", result))
     origin = (
-        f"95 % intervals by paired bootstrap over queries; one seed ({result['seed']}). {_metric(result)}. Made "
-        f"by `{result.get('command', 'dmth-fast demo')}` in {_duration(taken)} on {machine}."
+        f"95 % intervals by paired bootstrap over queries; one seed ({result['seed']}). {_metric(result)}. "
+        f"Made by `{result.get('command', 'dmth-fast demo')}` in {_duration(taken)} on {machine}."
     )
     return [*lines, "", origin]
 
