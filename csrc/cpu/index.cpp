@@ -37,6 +37,7 @@ std::int64_t Index::memory() const {
 }
 
 void Index::add(Codes codes, const Call& call) {
+    if (codes.rows == 0) return;
     const std::lock_guard gate(gate_);
     const std::unique_lock lock(mutex_);
     const std::int64_t total = count_ + codes.rows;
