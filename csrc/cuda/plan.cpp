@@ -61,9 +61,10 @@ Cut counting_cut(std::int64_t rows, std::int64_t queries, int bytes, const Machi
     return spread(rows, queries, shape.tile, shape.warps, waves, machine);
 }
 
-// Fewer splits until the cells of `queries` queries fit the budget.
+// Fewer splits until the cells of `queries` queries fit the budget; a split keeps to its 32-bit counters.
 void shrink_to(Cut& cut, std::int64_t rows, std::int64_t bins, std::int64_t queries, std::int64_t budget) {
-    while (cut.splits > cut.warps && queries * (bins * cut.splits + 1) * 8 > budget) {
+    while (cut.splits > cut.warps && cut.rows_per_split < (std::int64_t{1} << 30) &&
+           queries * (bins * cut.splits + 1) * 8 > budget) {
         cut.rows_per_split *= 2;
         cut.splits = std::max<std::int64_t>(1, ceil_div(rows, cut.rows_per_split));
     }

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 SIZES = st.one_of(st.integers(1, 5000), st.integers(1, 2**34))
 
 
-def covers(part: Pass) -> bool:
-    """Whether the splits of a pass hold each of its rows once, within what a launch allows."""
+def covers(part: Pass, *, counters: str = "block") -> bool:
+    """Whether the splits of a pass hold each of its rows once, within the limits of launches and counters."""
     rows = part.end - part.first
     row_blocks = -(-part.splits // part.warps)
     return (
@@ -17,7 +17,7 @@ def covers(part: Pass) -> bool:
         and part.splits * part.rows_per_split >= rows
         and (part.splits - 1) * part.rows_per_split < rows
         and 1 <= row_blocks <= 65535
-        and part.rows_per_split * part.warps < 2**32
+        and part.rows_per_split * (part.warps if counters == "block" else 1) < 2**32
         and 1 <= part.warps <= 8
     )
 
@@ -42,7 +42,7 @@ def test_every_row_is_visited_once_and_memory_suffices(
     plan = emulated.search_plan(rows, queries, width, k, setup)
     assert plan.workspace_bytes <= budget + 256
     assert 1 <= plan.queries_per_pass <= queries
-    assert covers(plan.count)
+    assert covers(plan.count, counters="warp")
     assert plan.count.warps * plan.count.tile * (8 * width + 1) * 4 <= shared_bytes
     cells = max(plan.capacity, (8 * width + 1) * plan.count.splits + 1)
     assert plan.queries_per_pass * cells * 8 <= plan.workspace_bytes
