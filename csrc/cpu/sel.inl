@@ -11,7 +11,8 @@
 // The number of planes is a template argument; codes of 128 bits and more add whole trees of 64 planes in a
 // loop. Cost. n planes: n loads, about n + L full adders, L + 1 majorities: at 64 bits, n = 29, some 68
 // ternary operations and 37 loads a block and query with AVX-512, which Zen 4 retires at .55 and 1 cycle
-// each.
+// each: both ports are bound at 37 cycles. Measured in cache, 100 queries: 16.2 ns, 59 cycles at 3.65 GHz, 63
+// % of that bound; 9.7 ns at 32 bits, 31 at 128, 62 at 256.
 
 template <int K>
 DMTH_FAST_INLINE Vec add_planes(const std::uint64_t* block, const std::uint16_t* offsets, Vec* sums) {
