@@ -73,6 +73,7 @@ def train(
         FileNotFoundError: missing images or weights.
     """
     out = Path(out_dir)
+    resumed = (out / "config.toml").exists()
     _refuse_other_run(out, config, resume)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -145,7 +146,7 @@ def train(
         **environment.describe(),
         "torch_threads": torch.get_num_threads(),
         "seconds": {**watch.seconds, "of which caching teacher features": round(fused.cache_seconds, 2)},
-        "resumed": resume,
+        "resumed": resumed,
         "rows": rows,
         "comparisons": differences(rows, precisions, config.seed),
         "history": {"fused": fused.history, **{name: student.history for name, student in students.items()}},

@@ -130,6 +130,7 @@ def test_a_run_measures_every_row_and_resumes(toml: Path, tmp_path: Path) -> Non
         None,
     ]
     assert result["protocol"] == "digits"
+    assert not result["resumed"]
     assert len(result["split"]["query"]) == 64
     for comparison in result["comparisons"]:
         assert comparison["low"] <= comparison["difference"] <= comparison["high"]
@@ -140,6 +141,7 @@ def test_a_run_measures_every_row_and_resumes(toml: Path, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="a run of another config"):
         train(dataclasses.replace(config, bits=16), out, progress=False, resume=True)
     again = train(config, out, progress=False, resume=True, command="dmth-fast train")
+    assert again["resumed"]
     keep = ("name", "accuracy", "map")
     assert [[row[k] for k in keep] for row in again["rows"]] == [
         [row[k] for k in keep] for row in result["rows"]
