@@ -40,6 +40,7 @@ class CrossModalConfig:
         gradient: what the decoders send back through the sign of the codes: ``straight-through``, or nothing
             as ``published``.
         neighbours: n, how many of a pair's nearest are similar to it for a hard student.
+        sharpness: of the hard student's likelihood; ``bits / 2`` is that of UKD.
         quantization: lambda of the student.
         balance: nu of the student.
         training: of either.
@@ -53,6 +54,7 @@ class CrossModalConfig:
     reconstruction: float = 1.0
     gradient: str = "straight-through"
     neighbours: int = 45
+    sharpness: float = 8.0
     quantization: float = 0.1
     balance: float = 0.1
     training: TrainingConfig = field(
@@ -64,6 +66,7 @@ class CrossModalConfig:
     def __post_init__(self) -> None:
         at_least("hidden", self.hidden, 1)
         above("scale", self.scale, 0)
+        above("sharpness", self.sharpness, 0)
         at_least("neighbours", self.neighbours, 1)
         for name in ("image_weight", "intra", "reconstruction", "quantization", "balance"):
             at_least(name, getattr(self, name), 0)
@@ -165,7 +168,8 @@ class PairStudentObjective(nn.Module):
         del epoch
         u, v = torch.tanh(self.image_tower(image)), torch.tanh(self.text_tower(text))
         if isinstance(self.nearest, Tensor):
-            pairs = hard_pairs(u, v, self.nearest[index][:, index].to(u.dtype))
+            near = self.nearest[index][:, index].to(u.dtype)
+            pairs = hard_pairs(u, v, near, sharpness=self.config.sharpness)
         else:
             pairs = soft_pairs(u, v, cosine_matrix(self.codes[index], self.codes[index]))
         terms = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from dmth_fast.learning.config import LossConfig, one_of
@@ -51,9 +52,13 @@ QUANTIZERS: dict[str, Callable[[Tensor], Tensor]] = {
 def build_centers(config: LossConfig, num_classes: int, bits: int, *, seed: int) -> Tensor:
     """Draw the class codes that the named hash loss asks for: Hadamard rows for CSQ, else random ones.
 
+    Losses on pairs have none; they get ones, whose number says how many classes there were.
+
     >>> build_centers(LossConfig(hash_loss="csq"), 10, 48, seed=0).shape
     torch.Size([10, 48])
     """
+    if config.hash_loss in ("dch", "hashnet", "isdh", "idhn"):
+        return torch.ones(num_classes, bits)
     draw = hadamard_centers if config.hash_loss == "csq" else random_centers
     return draw(num_classes, bits, seed=seed)
 

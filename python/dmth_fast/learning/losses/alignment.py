@@ -65,22 +65,24 @@ def joint_semantics(
     }
 
 
-def hard_pairs(image: Tensor, text: Tensor, neighbours: Tensor) -> Tensor:
+def hard_pairs(image: Tensor, text: Tensor, neighbours: Tensor, *, sharpness: float = 8.0) -> Tensor:
     """Likelihood of a 0/1 similarity, between the modalities and half as much within each.
 
-    ``mean [log(1 + e^Theta) - S Theta]``, ``Theta = U_I U_T^T / 2``; after UKD (Hu et al., CVPR 2020).
+    ``mean [log(1 + e^Theta) - S Theta]``, ``Theta = sharpness U_I U_T^T / bits``; after UKD (Hu et al., CVPR
+    2020), whose ``U_I U_T^T / 2`` this is at 16 bits. Unscaled, wide codes make every pair certain at once.
 
     Args:
         image: codes (b, bits).
         text: codes (b, bits).
         neighbours: float 0/1 (b, b).
+        sharpness: largest Theta.
 
     >>> round(hard_pairs(torch.zeros(2, 4), torch.zeros(2, 4), torch.eye(2)).item(), 4)
     1.3863
     """
 
     def part(left: Tensor, right: Tensor) -> Tensor:
-        return pair_likelihood(left @ right.T / 2, neighbours).mean()
+        return pair_likelihood(sharpness * left @ right.T / left.shape[1], neighbours).mean()
 
     return part(image, text) + 0.5 * (part(image, image) + part(text, text))
 

@@ -125,7 +125,8 @@ def result_markdown(result: Mapping[str, Any]) -> list[str]:
     lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in _cells(result, keys)]
     lines += ["", *(_difference(item) for item in result["comparisons"])]
     seeds = {row.get("seeds", 1) for row in result["rows"]}
-    lines += ["", f"{result['metric']}. Seeds: {max(seeds)}. Made by `{result['command']}`."]
+    part = "" if result.get("complete", True) else " Not all of the configured widths were run."
+    lines += ["", f"{result['metric']}. Seeds: {max(seeds)}. Made by `{result['command']}`.{part}"]
     return lines
 
 
