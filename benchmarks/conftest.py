@@ -1,44 +1,20 @@
 """What every benchmark records, and the table of ratios at the end of a run."""
 
-import contextlib
-import importlib.metadata
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dmth_fast.retrieval import native
-
-
-def processor() -> str:
-    """The processor's name, as the system gives it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+from dmth_fast import environment
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:  # noqa: ARG001
-    """The host, its instruction sets and the versions of all rivals stand in the JSON."""
-    versions = {}
-    for name in ("dmth-fast", "numpy", "faiss-cpu", "usearch", "torch", "torchmetrics"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    machine_info["dmth_fast"] = {
-        "processor": processor(),
-        "cores": native.thread_count(),
-        "isas": list(native.isas()),
-        "isa": native.isa(),
-        "load": os.getloadavg()[0],
-        "versions": versions,
-    }
+    """The host, its instruction sets and the versions of all rivals stand in the JSON; its name does not."""
+    machine_info["node"] = ""
+    machine_info["dmth_fast"] = environment.describe()
 
 
 @dataclass
@@ -104,7 +80,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         cells += [f"{rates[name] / 1e9:.2f}" for name in ("search", "store")]
         cells += [f"{rates['search'] / rates[name]:.1f}x" if name in rates else "-" for name in rivals]
         rows.append(cells)
-    terminalreporter.section(f"search beside its rivals: {processor()}, {native.isa()}")
+    terminalreporter.section(f"search beside its rivals: {environment.summary()}")
     for line in table(header, rows):
         terminalreporter.write_line(line)
     terminalreporter.write_line(

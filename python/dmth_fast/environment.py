@@ -11,7 +11,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 # Distributions whose version can change a figure: what computes, draws the data, is timed beside us.
-_DISTRIBUTIONS = ("numpy", "torch", "torchvision", "accelerate", "scikit-learn", "faiss-cpu", "usearch")
+_DISTRIBUTIONS = (
+    "numpy",
+    "torch",
+    "torchvision",
+    "accelerate",
+    "scikit-learn",
+    "faiss-cpu",
+    "usearch",
+    "torchmetrics",
+)
 
 
 def describe() -> dict[str, object]:
