@@ -49,10 +49,11 @@ def evaluation_table(result: dict[str, Any]) -> list[str]:
     lines = ["| evaluation | queries/s | times the NumPy loop |", "|---|---:|---:|"]
     lines += [f"| {name} | {rate:,.0f} | {rate / loop:.1f}x |" for name, rate in rates.items()]
     first = measured[0]
+    machine = environment.summary(result["machine_info"]["dmth_fast"])
     origin = (
-        f"mAP over the whole database of {first['items']:,} codes of {first['bits']} bits; ours computes every "
-        "metric of its default report. Rivals on one thread and fewer queries; answers compared first. Made by "
-        f"`{_command('test_evaluation.py')}` on {environment.summary(result['machine_info']['dmth_fast'])}."
+        f"mAP over the whole database of {first['items']:,} codes of {first['bits']} bits; ours computes "
+        "every metric of its default report. Rivals on one thread and fewer queries; answers compared first. "
+        f"Made by `{_command('test_evaluation.py')}` on {machine}."
     )
     return [*lines, "", origin]
 
