@@ -272,10 +272,10 @@ std::int64_t index_memory(const cpu::Index& index) {
     return index.memory();
 }
 
-void index_add(cpu::Index& index, const Array<std::uint8_t>& codes, int threads, const std::string& isa) {
+std::int64_t index_add(cpu::Index& index, const Array<std::uint8_t>& codes, int threads,
+                       const std::string& isa) {
     const Codes rows = index_view(index, codes, "codes");
-    if (rows.rows == 0) return;
-    run(isa, threads, [&](const cpu::Call& call) { index.add(rows, call); });
+    return run(isa, threads, [&](const cpu::Call& call) { return index.add(rows, call); });
 }
 
 Array<std::uint8_t> index_rows(const cpu::Index& index, const Array<std::int64_t>& ids) {

@@ -36,11 +36,12 @@ std::int64_t Index::memory() const {
            static_cast<std::int64_t>(segments_.size()) * segment_blocks(layout_) * layout_.words() * 8;
 }
 
-void Index::add(Codes codes, const Call& call) {
-    if (codes.rows == 0) return;
+std::int64_t Index::add(Codes codes, const Call& call) {
+    if (codes.rows == 0) return size();
     const std::lock_guard gate(gate_);
     const std::unique_lock lock(mutex_);
-    const std::int64_t total = count_ + codes.rows;
+    const std::int64_t begin = count_;
+    const std::int64_t total = begin + codes.rows;
     if (total > capacity_) {
         const std::int64_t wanted = std::max(total, capacity_ + capacity_ / 2);
         void* grown = std::realloc(rows_.get(), static_cast<std::size_t>(wanted * layout_.bytes));
@@ -63,13 +64,13 @@ void Index::add(Codes codes, const Call& call) {
 #endif
         segments_.emplace_back(static_cast<std::uint64_t*>(memory));
     }
-    std::memcpy(rows_.get() + count_ * layout_.bytes, codes.data,
+    std::memcpy(rows_.get() + begin * layout_.bytes, codes.data,
                 static_cast<std::size_t>(codes.rows * codes.bytes));
     for (std::int64_t b = old_blocks; b < new_blocks; ++b) {
         blocks_.push_back(segments_[static_cast<std::size_t>(b / per_segment)].get() +
                           b % per_segment * layout_.words());
     }
-    const std::int64_t first = count_ / kBlockRows;  // the last block may have had room left
+    const std::int64_t first = begin / kBlockRows;  // the last block may have had room left
     const auto build = [&](std::int64_t i, int) {
         const std::int64_t row = (first + i) * kBlockRows;
         const std::int64_t at = first + i;
@@ -80,6 +81,7 @@ void Index::add(Codes codes, const Call& call) {
     };
     parallel_for(new_blocks - first, call.threads, build, nullptr);  // never half an add
     count_ = total;
+    return begin;
 }
 
 bool Index::rows(const std::int64_t* ids, std::int64_t n, std::uint8_t* out) const {

@@ -30,7 +30,8 @@ class Index {
     std::int64_t size() const;
     std::int64_t memory() const;  // bytes held by rows and planes
 
-    void add(Codes codes, const Call& call);
+    // The number of the first row added; others may add at the same time.
+    std::int64_t add(Codes codes, const Call& call);
 
     // Copies rows; false if an id does not exist.
     bool rows(const std::int64_t* ids, std::int64_t n, std::uint8_t* out) const;

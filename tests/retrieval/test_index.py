@@ -1,5 +1,9 @@
 """The index holds what was added and answers as search does."""
 
+import copy
+import pickle
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -45,8 +49,95 @@ def test_added_codes_are_copied_and_rows_cannot_be_written():
     index.add(codes)
     codes[:] = 255
     assert not index.rows().any()
+    assert not index.rows(np.array([0, 1])).any()
     with pytest.raises(ValueError, match="read-only"):
         index.rows()[0] = 1
+
+
+@pytest.mark.parametrize("queries", [1, 40])  # few read rows, many read planes
+def test_threads_search_while_one_adds(queries):
+    """A search sees the first adds, each of them whole, and all that had returned before it began."""
+    bits, batch, batches = 64, 70, 25
+    codes = random_codes(np.random.default_rng(1), batch * batches, bits)
+    asked = random_codes(np.random.default_rng(2), queries, bits)
+    expected = [df.search(codes[:end], asked, 5) for end in range(batch, len(codes) + 1, batch)]
+    index = df.Index(bits)
+    failures, searches = [], []
+    searched, done = threading.Event(), threading.Event()
+
+    def look() -> None:
+        try:
+            last = False
+            while not last:
+                last = done.is_set()  # one search at least sees everything
+                before = len(index)
+                distances, _ = found = index.search(asked, batch * batches + 1, threads=1)
+                seen = distances.shape[1]
+                assert before <= seen
+                assert seen % batch == 0
+                if seen:
+                    for part, other in zip(found, expected[seen // batch - 1], strict=True):
+                        np.testing.assert_array_equal(part[:, :5], other)
+                    counts = np.diff(index.range_search(asked, bits, threads=1).offsets)
+                    assert set(counts) == {counts[0]}
+                    assert seen <= counts[0]
+                    assert counts[0] % batch == 0
+                    np.testing.assert_array_equal(index.rows(np.arange(seen)), codes[:seen])
+                searches.append(seen)
+                searched.set()
+        except Exception as error:
+            failures.append(error)
+            searched.set()
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for first in range(0, len(codes), batch):
+            assert searched.wait(60)  # adds and searches take turns, and overlap
+            searched.clear()
+            ids = index.add(codes[first : first + batch])
+            np.testing.assert_array_equal(ids, np.arange(first, first + batch))
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
+    assert searches.count(len(codes)) >= len(threads)
+    assert len(set(searches)) > 3
+
+
+def test_threads_that_add_get_ids_of_their_own():
+    index = df.Index(16)
+    given_ids: dict[int, list[np.ndarray]] = {0: [], 1: [], 2: []}
+
+    def add(mine: int) -> None:
+        given_ids[mine] = [index.add(np.full((7, 2), mine, np.uint8)) for _ in range(50)]
+
+    threads = [threading.Thread(target=add, args=(mine,)) for mine in given_ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    every = np.concatenate([ids for parts in given_ids.values() for ids in parts])
+    np.testing.assert_array_equal(np.sort(every), np.arange(3 * 50 * 7))
+    for mine, parts in given_ids.items():
+        assert (index.rows(np.concatenate(parts)) == mine).all()
+
+
+@pytest.mark.parametrize("take", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_an_index_is_not_copied_or_pickled(take):
+    with pytest.raises(TypeError, match=r"an Index cannot be .*rows\(\)"):
+        take(df.Index(8))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int32, np.uint64])
+def test_ids_may_be_of_any_integer_type(kind):
+    codes = random_codes(np.random.default_rng(0), 9, 20)
+    index = df.Index(20)
+    index.add(codes)
+    np.testing.assert_array_equal(index.rows(np.array([8, 0, 3, 1], kind)[::2]), codes[[8, 3]])
 
 
 def test_an_empty_index_is_searched():

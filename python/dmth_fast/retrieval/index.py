@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 class Index:
     """An exact index of packed codes; ids are the row numbers in the order of adding.
 
-    Codes are held in one array that doubles when full, so that n calls of :meth:`add` copy O(n) codes.
-    NumPy queries give NumPy results, tensors give tensors.
+    Codes are held twice, as rows and as bit planes, so that a search need not transpose them first; the
+    memory of rows grows by half when full. Threads may search while others add: a search sees all of an
+    :meth:`add` or nothing of it, and every add that had returned before the search began. NumPy queries give
+    NumPy results, tensors give tensors. An index cannot be pickled or copied; add its :meth:`rows` to
+    another.
 
     Args:
         bits: bits of a code, 1 to 4096; every code and query is checked against it.
@@ -46,8 +49,7 @@ class Index:
 
     def __init__(self, bits: int) -> None:
         self._bits = integer(bits, "bits", 1, MAX_BITS)
-        self._store = np.empty((0, num_bytes(self._bits)), dtype=np.uint8)
-        self._count = 0
+        self._store = native.Store(num_bytes(self._bits))
 
     @property
     def bits(self) -> int:
@@ -56,10 +58,19 @@ class Index:
 
     def __len__(self) -> int:
         """The number of codes."""
-        return self._count
+        return len(self._store)
 
     def __repr__(self) -> str:
-        return f"Index(bits={self._bits}, codes={self._count})"
+        return f"Index(bits={self._bits}, codes={len(self)})"
+
+    def __copy__(self) -> "Index":
+        raise TypeError("an Index cannot be copied: add its rows() to another")
+
+    def __deepcopy__(self, memo: object) -> "Index":
+        return self.__copy__()
+
+    def __reduce__(self) -> str:
+        raise TypeError("an Index cannot be pickled: save its rows() and add them to another")
 
     def add(self, codes: AnyArray) -> Array:
         """Append codes and return their ids, (n,) int64.
@@ -72,16 +83,11 @@ class Index:
             ValueError: wrong shape or dirty padding; the index is then unchanged.
         """
         rows = checked_codes(as_numpy(codes, "codes"), "codes", self._bits)
-        first, self._count = self._count, self._count + len(rows)
-        if self._count > len(self._store):
-            grown = np.empty((max(self._count, 2 * len(self._store)), self._store.shape[1]), dtype=np.uint8)
-            grown[:first] = self._store[:first]
-            self._store = grown
-        self._store[first : self._count] = rows
-        return np.arange(first, self._count, dtype=np.int64)
+        first = self._store.add(rows)
+        return np.arange(first, first + len(rows), dtype=np.int64)
 
     def rows(self, ids: Array | None = None) -> Array:
-        """The stored codes of ``ids`` (a copy), or all of them in order (a read-only view).
+        """A copy of the stored codes of ``ids``, or of all of them in order (read-only).
 
         Args:
             ids: (m,) integers in [0, len(self)).
@@ -90,29 +96,30 @@ class Index:
             TypeError: ids are not integers.
             IndexError: an id that is not stored.
         """
-        view = self._store[: self._count]
+        count = len(self)
         if ids is None:
-            view.flags.writeable = False
-            return view
+            stored = self._store.rows(np.arange(count))
+            stored.flags.writeable = False  # writing to a copy would be lost
+            return stored
         if not isinstance(ids, np.ndarray) or ids.dtype.kind not in "iu" or ids.ndim != 1:
             raise TypeError(f"ids must be a 1-D array of integers, got {describe(ids)}")
-        wrong = ids[(ids < 0) | (ids >= self._count)]
+        wrong = ids[(ids < 0) | (ids >= count)]
         if wrong.size:
-            raise IndexError(f"ids must be in [0, {self._count}), got {wrong[0]}")
-        return view[ids]
+            raise IndexError(f"ids must be in [0, {count}), got {wrong[0]}")
+        return self._store.rows(np.ascontiguousarray(ids, dtype=np.int64))
 
     def search(self, queries: AnyArray, k: int = 10, *, threads: int | None = None) -> SearchResult:
         """The k codes nearest to each query; arguments, result and errors of :func:`dmth_fast.search`."""
         wanted = checked_codes(as_numpy(queries, "queries"), "queries", self._bits)
         count, workers = integer(k, "k", 1), optional_integer(threads, "threads", 1)
-        found = native.search(self._store[: self._count], wanted, count, threads=workers)
+        found = self._store.search(wanted, count, threads=workers)
         return SearchResult(*(like(part, queries) for part in found))
 
     def range_search(self, queries: AnyArray, radius: int, *, threads: int | None = None) -> RangeResult:
         """All codes within ``radius``, inclusive; as :func:`dmth_fast.range_search`."""
         wanted = checked_codes(as_numpy(queries, "queries"), "queries", self._bits)
         limit, workers = integer(radius, "radius", 0, self._bits), optional_integer(threads, "threads", 1)
-        found = native.range_search(self._store[: self._count], wanted, limit, threads=workers)
+        found = self._store.range_search(wanted, limit, threads=workers)
         return RangeResult(*(like(part, queries) for part in found))
 
     def to(self, device: str) -> "DeviceIndex":
@@ -124,5 +131,5 @@ class Index:
         from dmth_fast.retrieval.device_index import DeviceIndex
 
         moved = DeviceIndex(self._bits, device)
-        moved.add(self._store[: self._count])
+        moved.add(self._store.rows(np.arange(len(self))))
         return moved

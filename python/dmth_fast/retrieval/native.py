@@ -329,6 +329,7 @@ class Store:
     Example:
         >>> store = Store(1)
         >>> store.add(np.array([[1], [255], [2]], np.uint8))
+        0
         >>> len(store)
         3
         >>> store.search(np.array([[3]], np.uint8), 2)
@@ -347,9 +348,9 @@ class Store:
         """Bytes that rows and planes hold."""
         return self._index.memory
 
-    def add(self, codes: Codes, *, threads: int | None = None, isa: str | None = None) -> None:
-        """Append rows, ``(n, bytes)`` uint8, copied."""
-        self._index.add(codes, thread_count(threads), _isa(isa))
+    def add(self, codes: Codes, *, threads: int | None = None, isa: str | None = None) -> int:
+        """Append rows, ``(n, bytes)`` uint8, copied; the number of the first of them."""
+        return self._index.add(codes, thread_count(threads), _isa(isa))
 
     def rows(self, ids: Ids) -> Codes:
         """A copy of the rows of ``ids``, ``(m,)`` int64; IndexError where there is no such row."""
