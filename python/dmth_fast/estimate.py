@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from dmth_fast.learning.backbones import build_backbone
+from dmth_fast.learning.frozen import Teacher
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.losses import build_loss, random_centers
 from dmth_fast.learning.macs import count_macs
@@ -25,56 +25,67 @@ def estimate(config: TrainConfig) -> dict[str, Any]:
         config: of the run.
 
     Returns:
-        ``images`` (query, database, train), ``student`` and ``teachers`` (parameters, macs an image),
-        ``cache_bytes`` of teacher features and student targets, and estimated ``seconds`` by stage on this
-        machine as it is now.
+        ``images`` (query, database, train), ``student`` and ``teachers`` (name, parameters, macs an
+        image), ``cache_bytes`` of teacher features and student targets, and estimated ``seconds`` by stage on
+        this machine as it is now. The fusion's training, augmentation and evaluation are not counted.
 
     Raises:
         ValueError: anything that the run itself would refuse about its images, names and weights.
         FileNotFoundError: missing images or weights.
     """
+    if config.threads:
+        torch.set_num_threads(config.threads)
     root = data_root(config)
     split = open_split(config.protocol, config.data, root, config.seed)
     rows, passes, classes = len(split.train), config.fusion.views + 1, len(split.train.classes)
-    teachers, caching, width = [], 0.0, 0
+    training = config.student.training
+    batches = max(1, rows // training.batch_size)
+    teachers, caching, teaching, width = [], 0.0, 0.0, 0
     pixels = split.train.images[: min(64, rows)]
     for card in config.teachers:
         if card.weights is None:
-            backbone = build_backbone(card.backbone)
-            count, dim, rate = sum(p.numel() for p in backbone.parameters()), backbone.feature_dim, None
+            hasher = Hasher(card.backbone, config.bits, training=training, loss=config.student.loss)
+            teaching += card.epochs * batches * _step(config, hasher, classes, split.train.size)
+            teacher = Teacher(hasher, input_size=card.input_size, precision=card.precision)
         else:
             teacher = open_teacher(card, root)
-            backbone, count, dim = teacher.backbone, teacher.num_parameters, teacher.backbone.feature_dim
-            seconds = _seconds(lambda teacher=teacher: teacher.outputs(pixels, classes))  # type: ignore[misc]
-            rate = len(pixels) / seconds
-            caching += (rows * passes + len(split.query)) / rate
-        side = card.input_size or backbone.input_size
+        seconds = _seconds(lambda teacher=teacher: teacher.outputs(pixels, 0))  # type: ignore[misc]
+        rate = len(pixels) / seconds
+        caching += (rows * passes + len(split.query)) / rate
+        side = teacher.input_size
         size = split.train.size if side is None else (side, side)
-        width += dim
+        width += teacher.backbone.feature_dim
         teachers.append(
-            {"name": card.name or card.backbone, "parameters": count, "macs": count_macs(backbone, size)}
-            | ({} if rate is None else {"images_per_second": round(rate, 1)})
+            {
+                "name": card.name or card.backbone,
+                "parameters": teacher.num_parameters,
+                "macs": count_macs(teacher.backbone, size),
+                "images_per_second": round(rate, 1),
+            }
         )
     student = new_student(config, root)
     fused = config.fusion.dim * (len(config.teachers) if config.fusion.fusion == "concat" else 1)
     targets = fused + config.bits + classes
-    step = _student_step(config, student, classes, split.train.size)
-    arms = 2 if config.labels else 1
-    training = config.student.training
-    steps = arms * training.epochs * (rows // training.batch_size)
+    step = _step(config, student, classes, split.train.size)
+    steps = (2 if config.labels else 1) * training.epochs * batches
     return {
         "images": {"query": len(split.query), "database": len(split.database), "train": rows},
         "student": {
+            "name": config.backbone,
             "parameters": student.num_parameters,
             "macs": count_macs(student.network, split.train.size),
         },
         "teachers": teachers,
         "cache_bytes": 2 * rows * (width * passes + targets * config.fusion.views),
-        "seconds": {"caching teacher features": round(caching), "students": round(steps * step)},
+        "seconds": {
+            "training teachers": round(teaching),
+            "caching teacher features": round(caching),
+            "training students": round(steps * step),
+        },
     }
 
 
-def _student_step(config: TrainConfig, student: Hasher, classes: int, size: tuple[int, int]) -> float:
+def _step(config: TrainConfig, student: Hasher, classes: int, size: tuple[int, int]) -> float:
     """Seconds of one forward and backward pass."""
     training = config.student.training
     count = training.batch_size

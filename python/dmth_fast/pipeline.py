@@ -211,10 +211,6 @@ def _teacher(
     config: TrainConfig, k: int, train_images: ImageSet, root: Path, out: Path, resume: bool, progress: bool
 ) -> Teacher:
     card = config.teachers[k]
-    if card.weights is None and not config.labels:
-        raise ValueError(
-            f"teacher {card.name or card.backbone} needs weights: without labels none is trained"
-        )
     if card.weights is not None:
         return open_teacher(card, root)
     student = config.student

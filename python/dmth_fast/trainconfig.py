@@ -108,11 +108,19 @@ class TrainConfig:
             if teacher.weights is not None:
                 refuse_seen(self.protocol, teacher.name or teacher.backbone, teacher.seen)
         if not self.labels:
+            for teacher in self.teachers:
+                if teacher.weights is None:
+                    raise ValueError(
+                        f"teacher {teacher.name or teacher.backbone} needs weights, since without labels "
+                        "none is trained: a safetensors file, the folder of a saved student, or 'download'"
+                    )
             loss = dataclasses.replace(self.student.loss, hash_loss="none")
             object.__setattr__(self, "student", dataclasses.replace(self.student, loss=loss))
             object.__setattr__(self, "fusion", dataclasses.replace(self.fusion, labels=False))
         elif not self.fusion.labels or self.student.loss.hash_loss == "none":
             raise ValueError("to train without labels, set labels = false once, at the top")
+        elif self.data.labels == "none":
+            raise ValueError("data.labels = 'none' leaves no labels to learn from: set labels = false, too")
         for name in self.compare_fusions:
             one_of("compare_fusions", name, FUSIONS)
         if self.compare_fusions and not self.labels:

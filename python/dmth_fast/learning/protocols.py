@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -172,8 +173,9 @@ def _digits(data: DataConfig, root: Path, seed: int) -> Split:
 def _opened(data: DataConfig, root: Path) -> Split:
     if data.train is None or data.query is None:
         raise ValueError(f"data.train and data.query must name images, got {data.train!r} and {data.query!r}")
-    train = open_images(_place(root, data.train), size=data.size, strict=data.strict)
-    query = open_images(_place(root, data.query), size=data.size, strict=data.strict)
+    labels: Literal["folders", "none"] = "none" if data.labels == "none" else "folders"
+    train = open_images(_place(root, data.train), size=data.size, strict=data.strict, labels=labels)
+    query = open_images(_place(root, data.query), size=data.size, strict=data.strict, labels=labels)
     return Split(query=query, database=train, train=train)
 
 
