@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from enum import Enum
-from json import dumps
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -32,6 +31,8 @@ _BAD_INPUT = (
     NotADirectoryError,
     PermissionError,
 )
+
+_TRAINING = ("demo", "train")
 
 app = typer.Typer(
     name="dmth-fast",
@@ -66,6 +67,13 @@ class System(str, Enum):
     cukdfir = "cukdfir"
     qiang = "qiang"
     sakdh = "sakdh"
+
+
+class Labels(str, Enum):
+    """Where the classes of training images come from."""
+
+    folders = "folders"
+    none = "none"
 
 
 class Empty(str, Enum):
@@ -114,10 +122,9 @@ def demo(
 ) -> None:
     """Train three teachers, fuse and distil them on scikit-learn's digits: under a minute, no download."""
     if system is not System.dmth:
-        from dmth_fast.learning.recipes import run_toy
-        from dmth_fast.learning.recipes.results import result_table
+        from dmth_fast import launch
 
-        _console().print(result_table(run_toy(system.value, out, seed=seed)))
+        launch.toy(system.value, out, seed=seed, quick=quick, console=_console())
         return
     from dmth_fast import demo as demonstration
 
@@ -138,35 +145,33 @@ def train(
         Path, typer.Option("--out", "-o", help="Folder for student, settings and results.")
     ] = Path("runs/train"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in --out.")] = False,
+    labels: Annotated[
+        Labels | None,
+        typer.Option(
+            help="Folders are classes, or none: SOURCE is any folder, the student follows teachers that "
+            "have weights.",
+            show_default="as --config says",
+        ),
+    ] = None,
     recipe: Annotated[System, typer.Option(help="Which published system --config is for.")] = System.dmth,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would cost; nothing is written to --out.")
+    ] = False,
 ) -> None:
     """Train teachers and a student from a configuration; write student, settings and measured result."""
-    if recipe is not System.dmth:
-        if config is None or source is not None or resume:
-            raise ValueError(f"--recipe {recipe.value} needs --config, and takes neither SOURCE nor --resume")
-        from dmth_fast.learning.recipes import run_file
-        from dmth_fast.learning.recipes.results import result_table
+    from dmth_fast import launch
 
-        _console().print(result_table(run_file(recipe.value, config, out, overrides=changes or ())))
-        return
-    if source is None and config is None:
-        raise ValueError("train needs images (SOURCE) or a configuration (--config), got neither")
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"--out must be a folder, {out} is a file")
-    from dmth_fast import report
-    from dmth_fast.pipeline import load_config
-    from dmth_fast.pipeline import train as run
-
-    overrides = list(changes or ())
-    if source is not None:
-        # An absolute path: relative ones in a configuration start from its own root of data.
-        overrides.append(f"data.train={dumps(str(source.absolute()))}")
-    chosen = Path(__file__).with_name("folder.toml") if config is None else config
-    result = run(load_config(chosen, overrides), out, resume=resume)
-    console = _console()
-    console.print(report.result_table(result))
-    console.print(f"Written to {out}: result.json, config.toml, student. Next:", soft_wrap=True)
-    console.print(f"  dmth-fast encode {out}/student YOUR_IMAGES --out codes.npy", soft_wrap=True)
+    launch.run(
+        source,
+        config,
+        changes=changes or (),
+        labels=None if labels is None else labels.value,
+        out=out,
+        recipe=recipe.value,
+        resume=resume,
+        dry_run=dry_run,
+        console=_console(),
+    )
 
 
 @app.command()
@@ -337,6 +342,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         SystemExit: Always, with the exit code that the module describes.
     """
     debug, words = _take_debug(list(sys.argv[1:] if arguments is None else arguments))
+    if words[:1] and words[0] in _TRAINING:
+        # By default OpenMP's threads spin while they wait. The layers of a tiny network last microseconds:
+        # where other work wants the cores, each then waits for a thread that spins in the place of another.
+        # OpenMP reads this once, when torch loads it.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     signal.signal(signal.SIGTERM, _terminate)
     try:
         command = typer.main.get_command(app)

@@ -16,6 +16,7 @@ __all__ = [
     "Column",
     "bench_table",
     "comparison_table",
+    "estimate_table",
     "markdown",
     "measured_table",
     "table",
@@ -54,6 +55,13 @@ def _count(value: float) -> str:
 
 def _seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 100 else f"{value:.0f} s"
+
+
+def _duration(value: float) -> str:
+    minutes = round(value / 60)
+    if value < 100:
+        return f"{value:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -184,8 +192,44 @@ def result_table(result: Mapping[str, Any]) -> "Group":
         f"{split['training_images']:,} to learn from, {split['classes']} classes, seed {result['seed']}"
     )
     rows = [{**row, "note": None} for row in result["rows"]]
-    main = table(rows, title=title, caption=f"{result['metric']}\n{environment.summary(dict(result))}")
-    return Group(main, comparison_table(result["comparisons"]))
+    measured = any(row.get("map") is not None for row in rows)
+    metric = result["metric"] if measured else "no labels: size and speed alone are measured"
+    main = table(rows, title=title, caption=f"{metric}\n{environment.summary(dict(result))}")
+    comparisons = result["comparisons"]
+    return Group(main, comparison_table(comparisons)) if comparisons else Group(main)
+
+
+def estimate_table(costs: Mapping[str, Any], *, protocol: str) -> "Group":
+    """Lay out what a run would cost.
+
+    Args:
+        costs: What ``dmth_fast.estimate.estimate`` returns.
+        protocol: Which images are queries, database and training set.
+    """
+    from rich.console import Group
+
+    images, seconds = costs["images"], costs["seconds"]
+    networks = _grid("network", "parameters", "MACs", "images/s")
+    for role, row in [*(("teacher", row) for row in costs["teachers"]), ("student", costs["student"])]:
+        speed = row.get("images_per_second")
+        cells = (_count(row["parameters"]), _count(row["macs"]), MISSING if speed is None else _count(speed))
+        networks.add_row(f"{role} {row['name']}", *cells)
+    stages = _grid("stage", "time")
+    for stage, value in seconds.items():
+        stages.add_row(stage, _duration(value))
+    stages.add_row("together", _duration(sum(seconds.values())), style="bold")
+    title = (
+        f"Dry run, {protocol}: {images['query']:,} queries, database of {images['database']:,}, "
+        f"{images['train']:,} to learn from"
+    )
+    caption = (
+        "timed over a few steps on this machine as it is now; not counted: the fusion's own training, "
+        "augmentation, evaluation"
+    )
+    return Group(
+        _framed(title, networks, f"cached teacher features: {_count(costs['cache_bytes'])}B"),
+        _framed("Estimated time", stages, caption),
+    )
 
 
 def comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> "Group":

@@ -16,6 +16,9 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     """Run ``dmth-fast`` with the given words and return exit code, stdout and stderr."""
     handler = signal.getsignal(signal.SIGTERM)
     monkeypatch.setenv("COLUMNS", "200")
+    # Set first, so that what a training command sets is taken back after the test.
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
 
     def call(*words: object) -> Outcome:
         capsys.readouterr()

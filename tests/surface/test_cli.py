@@ -1,3 +1,4 @@
+import os
 import resource
 import signal
 import subprocess
@@ -66,6 +67,17 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         (("search", "a", "b", "--nope"), ("No such option", "--nope")),
         (("search", "a", "b", "-k", "3", "--radius", "2"), ("exclude each other",)),
         (("evaluate", "a", "b", "c", "d", "--ties", "best"), ("--ties", "'expected'", "'best'")),
+        (("demo", "--system", "dhd"), ("--system", "'sakdh'", "'dhd'")),
+        (("demo", "--system", "qiang", "--quick"), ("--quick", "qiang is a toy already")),
+        (("demo", "--system", "qiang", "--out", __file__), ("--out must be a folder",)),
+        (("train", "--recipe", "dhd"), ("--recipe", "'cukdfir'", "'dhd'")),
+        (("train", "--recipe", "qiang"), ("--recipe qiang needs --config",)),
+        (("train", "a", "--recipe", "qiang", "--config", "b"), ("takes none of SOURCE",)),
+        (("train", "--recipe", "sakdh", "--config", "b", "--dry-run"), ("--dry-run",)),
+        (("train", "--recipe", "sakdh", "--config", "b", "--labels", "none"), ("--labels",)),
+        (("train", "--recipe", "sakdh", "--config", "none.toml"), ("none.toml does not exist",)),
+        (("train", "a", "--labels", "some"), ("--labels", "'folders'", "'some'")),
+        (("train", "a", "--dry-run", "--resume"), ("exclude each other",)),
         (("bench", "--rounds", "1"), ("rounds must be at least 3, got 1",)),
         (("bench", "-n", "0"), ("n must be at least 1, got 0",)),
     ],
@@ -79,6 +91,24 @@ def test_wrong_usage_is_one_line_and_exit_2(
     assert err.count("\n") == 1
     for piece in pieces:
         assert piece in err
+
+
+@pytest.mark.parametrize(
+    ("words", "before", "after"),
+    [
+        (("train",), None, "passive"),
+        (("demo", "--seed", "-1"), None, "passive"),
+        (("train",), "active", "active"),
+        (("search", "train"), None, None),
+    ],
+)
+def test_only_training_keeps_openmp_from_spinning_and_never_against_the_user(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], before: str | None, after: str | None
+) -> None:
+    if before is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", before)
+    assert run(*words).code == 2
+    assert os.environ.get("OMP_WAIT_POLICY") == after
 
 
 def _raising(error: BaseException) -> Any:

@@ -10,6 +10,7 @@ from commandline import Run
 from PIL import Image
 
 import dmth_fast
+from dmth_fast import report
 from dmth_fast.learning.data import digits, open_images
 
 SHORT = [
@@ -87,6 +88,67 @@ def test_train_encode_search_evaluate(run: Run, folder: Path, tmp_path: Path) ->
     code, printed, _ = run("evaluate", codes, labels, codes, labels, "--bits", 12, "--at", 1)
     assert code == 0
     assert "P@1" in printed
+
+
+def test_a_dry_run_says_the_cost_and_writes_nothing(run: Run, folder: Path, tmp_path: Path) -> None:
+    words = ("train", folder, *_short(), "--out", tmp_path / "run", "--dry-run")
+    code, printed, err = run(*words)
+    assert (code, err) == (0, "")
+    assert "9 queries, database of 21, 21 to learn from" in printed
+    size = next(column.show for column in report.COLUMNS if column.key == "parameters")
+    student = dmth_fast.Hasher("tiny-4", bits=12)
+    for role in ("student", "teacher"):
+        line = next(line for line in printed.splitlines() if line.startswith(f" {role} tiny-4 "))
+        assert size(student.num_parameters) in line
+    for stage in ("training teachers", "caching teacher features", "training students", "together"):
+        assert stage in printed
+    assert list(tmp_path.iterdir()) == [folder]
+    code, printed, err = run(*words, "--set", "data.train=elsewhere", "--set", "bitz=3")
+    assert (code, printed) == (2, "")
+    assert "'bitz'" in err
+
+
+def test_train_without_labels(run: Run, folder: Path, tmp_path: Path) -> None:
+    hasher = dmth_fast.Hasher("tiny-8", bits=8, epochs=1, batch_size=8, padding=1)
+    hasher.fit(open_images(folder), progress=False).save(tmp_path / "teacher")
+    photos, queries, out = (tmp_path / name for name in ("photos", "queries", "run"))
+    for number, path in enumerate(sorted(folder.rglob("*.png"))):
+        (photos if number % 5 else queries).mkdir(exist_ok=True)
+        path.rename((photos if number % 5 else queries) / path.name)
+    teacher = f'teachers=[{{backbone="tiny-8", weights="{tmp_path / "teacher"}"}}]'
+    words = ("train", photos, "--labels", "none", "--out", out)
+
+    cases: list[tuple[tuple[object, ...], str]] = [
+        ((*words, *_short()), "teacher tiny-4 needs weights, since without labels none is trained"),
+        ((*words, *_short(teacher, "labels=true")), "data.labels = 'none' leaves no labels"),
+        ((*words, *_short(teacher, "protocol=digits")), "protocol digits needs labels"),
+        ((*words, *_short(teacher, 'compare_fusions=["mean"]')), "compare_fusions needs labels"),
+        ((*words, *_short(teacher, "data.labels=folders")), "photos"),
+    ]
+    for refused, message in cases:
+        for last in ((), ("--dry-run",)):
+            code, printed, err = run(*refused, *last)
+            assert (code, printed) == (2, ""), (refused, err)
+            assert message in err
+            assert err.count("\n") == 1
+    assert not out.exists()
+
+    code, printed, err = run(*words, *_short(teacher), "--dry-run")
+    assert code == 0, err
+    assert "teacher tiny-8" in printed
+    assert not out.exists()
+    code, printed, err = run(*words, *_short(teacher, f"data.query={queries}"))
+    assert code == 0, err
+    result = json.loads((out / "result.json").read_text())
+    assert (result["split"]["queries"], result["split"]["training_images"]) == (6, 24)
+    assert result["split"]["classes"] == 0
+    assert not any(row.get("map") or row.get("accuracy") for row in result["rows"])
+    assert "no labels: size and speed alone are measured" in printed
+    assert "Paired differences" not in printed
+    assert "labels = false" in (out / "config.toml").read_text()
+    codes = tmp_path / "codes.npy"
+    assert run("encode", out / "student", photos, "--out", codes).code == 0
+    assert np.load(codes).shape == (24, 2)
 
 
 def test_train_refuses_bad_input_in_one_line(run: Run, folder: Path, tmp_path: Path) -> None:
@@ -176,8 +238,8 @@ def test_demo_goes_through_and_its_files_fit_together(run: Run, tmp_path: Path) 
     codes = {name: np.load(out / f"{name}.npy") for name in ("queries", "database")}
     labels = {name: np.load(out / f"{name}-labels.npy") for name in ("queries", "database")}
     np.testing.assert_array_equal(dmth_fast.Hasher.load(out / "student").encode(queries), codes["queries"])
-    report = dmth_fast.evaluate(codes["queries"], labels["queries"], codes["database"], labels["database"])
-    assert report.map == pytest.approx(rows["student, more data"]["map"])
+    again = dmth_fast.evaluate(codes["queries"], labels["queries"], codes["database"], labels["database"])
+    assert again.map == pytest.approx(rows["student, more data"]["map"])
     for picture in ("pr-curves.png", "neighbours.png"):
         assert (out / picture).stat().st_size < 200_000
     assert len(database) == len(codes["database"])
