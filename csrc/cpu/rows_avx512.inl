@@ -5,8 +5,8 @@
 // takes. Codes of any width are spread to slots of 8, 16, 32 or 64 bytes by one byte permutation (none where
 // the width is the slot), so there is no cliff between widths; masked loads end at the last byte. Sums of a
 // slot's words meet in a tree of unpacking and adding that yields eight distances in order. Codes beyond 64
-// bytes are added in pieces. Cost: for codes of 8 bytes a load, xor, popcount and compare for eight codes: 14
-// G distances a second in the cache on Zen 4 at 3.65 GHz; from memory it runs at the speed of reading.
+// bytes are added in pieces. Cost: for codes of 8 bytes a load, xor, popcount and compare for eight codes.
+// Measured through range_count, 65,536 such codes, one query and thread: 9.8 G rows a second.
 
 // Bytes of `count` codes of `bytes` bytes each, at most 64.
 DMTH_FAST_INLINE __mmask64 mask_of(std::int64_t bytes) {

@@ -5,8 +5,9 @@
 // up to sign and offset: so the histogram of A is the histogram of the distance. Its low three bits give 8
 // masks, its high ones a mask a group of 8 values; a group without rows is skipped, else 8 VPOPCNTQ add to a
 // vector of counts for each value, whose lanes are summed once a chunk. Cost: the sums of "sel", then an and,
-// a popcount, an addition and a store for each value in the groups that occur, some 40 at 64 bits: about 200
-// cycles a block and query, .1 ns a pair at 3.65 GHz.
+// a popcount, an addition and a store for each value in the groups that occur, some 40 at 64 bits.
+// Measured through histograms, 65,536 rows of 64 bits, 100 queries, 10 classes, one thread: .23 ns a pair,
+// where AVX2 counts one by one in 5.1 ns.
 
 template <int L>
 static void tally_run(const std::uint64_t* block, std::int64_t weight, const PlaneRun& run,
