@@ -248,7 +248,7 @@ def _read_mat(path: Path) -> dict[str, Any]:
     try:
         from scipy.io import loadmat
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(f'reading {path} needs SciPy: pip install "dmth-fast[demo]"') from None
+        raise ModuleNotFoundError(f'reading {path} needs SciPy: pip install "dmth-fast[mat]"') from None
     try:
         content: Mapping[str, Any] = loadmat(path)
     except NotImplementedError:
