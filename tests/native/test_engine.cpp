@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <numeric>
 #include <random>
 #include <string>
@@ -160,20 +161,81 @@ void check_verbs(const Problem& p, const cpu::Call& call) {
             std::equal(right.begin(), right.end(), relevant.begin() + static_cast<std::ptrdiff_t>(q * bins)));
         CHECK(ranks.offsets[q + 1] == static_cast<std::int64_t>(at));
     }
+
+    // The same relevance as masks of two words.
+    const auto masks_of = [](const std::vector<std::int64_t>& labels) {
+        std::vector<std::uint64_t> masks(2 * labels.size());
+        for (std::size_t i = 0; i < labels.size(); ++i) {
+            masks[2 * i + static_cast<std::size_t>(labels[i] % 2)] = std::uint64_t{1} << labels[i];
+        }
+        return masks;
+    };
+    const std::vector<std::uint64_t> code_masks = masks_of(code_labels), query_masks = masks_of(query_labels);
+    const Labels code_sets{nullptr, code_masks.data(), 2}, query_sets{nullptr, query_masks.data(), 2};
+    std::vector<std::int64_t> all_again(asked * bins), relevant_again(asked * bins);
+    cpu::histograms(p.codes, p.queries, code_sets, query_sets, bits, all_again.data(), relevant_again.data(),
+                    call);
+    CHECK(all_again == all && relevant_again == relevant);
+    const RankResult again = cpu::relevant_ranks(p.codes, p.queries, code_sets, query_sets, call);
+    CHECK(again.offsets == ranks.offsets);
+    CHECK(std::equal(again.ranks.get(), again.ranks.get() + at, ranks.ranks.get()));
+}
+
+template <class T>
+void check_pack_of(const std::vector<int>& levels, const T (&of_level)[5], Scalar type, std::int64_t bits,
+                   const cpu::Call& call) {
+    const std::int64_t rows = static_cast<std::int64_t>(levels.size()) / bits;
+    const std::int64_t bytes = (bits + 7) / 8;
+    const auto values = std::make_unique<T[]>(levels.size());
+    for (std::size_t i = 0; i < levels.size(); ++i) values[i] = of_level[levels[i]];
+    Bytes out(static_cast<std::size_t>(rows * bytes));
+    CHECK(cpu::pack(values.get(), type, rows, bits, 0.0, out.data(), call) == -1);
+    for (std::int64_t i = 0; i < rows; ++i) {
+        for (std::int64_t j = 0; j < bytes * 8; ++j) {
+            const bool expected = j < bits && levels[static_cast<std::size_t>(i * bits + j)] > 2;
+            CHECK((out[static_cast<std::size_t>(i * bytes + j / 8)] >> (j % 8) & 1) == expected);
+        }
+    }
 }
 
 void check_pack(std::mt19937_64& random, std::int64_t bits, const cpu::Call& call) {
-    const std::int64_t rows = 19;
-    std::vector<float> values(static_cast<std::size_t>(rows * bits));
-    for (float& value : values) value = static_cast<float>(random() % 5) - 2.0f;
-    Bytes out(static_cast<std::size_t>(rows * ((bits + 7) / 8)));
-    CHECK(cpu::pack(values.data(), Scalar::kFloat, rows, bits, 0.0, out.data(), call) == -1);
-    for (std::int64_t i = 0; i < rows; ++i) {
-        for (std::int64_t j = 0; j < (bits + 7) / 8 * 8; ++j) {
-            const bool expected = j < bits && values[static_cast<std::size_t>(i * bits + j)] > 0;
-            CHECK((out[static_cast<std::size_t>(i * ((bits + 7) / 8) + j / 8)] >> (j % 8) & 1) == expected);
-        }
+    std::vector<int> levels(static_cast<std::size_t>(19 * bits));
+    for (int& level : levels) level = static_cast<int>(random() % 5);
+    constexpr float kFloats[] = {-2, -1, 0, 1, 2};
+    constexpr double kDoubles[] = {-2, -1, 0, 1e-300, 2};
+    constexpr std::uint16_t kHalves[] = {0xc000, 0x8001, 0x8000, 0x0001, 0x4000};  // subnormals, minus zero
+    constexpr bool kBools[] = {false, false, false, true, true};
+    check_pack_of(levels, kFloats, Scalar::kFloat, bits, call);
+    check_pack_of(levels, kDoubles, Scalar::kDouble, bits, call);
+    check_pack_of(levels, kHalves, Scalar::kHalf, bits, call);
+    check_pack_of(levels, kBools, Scalar::kBool, bits, call);
+}
+
+// The widest codes fill a segment of planes soonest: rows on both sides of its end are found, and copied.
+void check_segments(std::mt19937_64& random, const cpu::Call& call) {
+    constexpr std::int64_t kBytes = 512, kRows = 8000, kAsked = 40;
+    std::vector<std::uint64_t> words(kRows * kBytes / 8);
+    for (std::uint64_t& word : words) word = random();
+    const auto* data = reinterpret_cast<const std::uint8_t*>(words.data());
+    cpu::Index index(kBytes);
+    const std::int64_t cuts[] = {0, 5000, 7001, kRows};
+    for (int i = 0; i < 3; ++i) {
+        CHECK(index.add({data + cuts[i] * kBytes, cuts[i + 1] - cuts[i], kBytes}, call) == cuts[i]);
     }
+    const std::int64_t first = 15 * 512 - kAsked / 2;  // 15 blocks a segment
+    std::vector<std::int32_t> d(kAsked);
+    std::vector<std::int64_t> ids(kAsked);
+    index.search({data + first * kBytes, kAsked, kBytes}, kRows, 1, d.data(), ids.data(), call);
+    Bytes copies(kAsked * kBytes);
+    CHECK(index.rows(ids.data(), kAsked, copies.data()));
+    CHECK(std::equal(copies.begin(), copies.end(), data + first * kBytes));
+    for (std::int64_t i = 0; i < kAsked; ++i) {
+        CHECK(d[static_cast<std::size_t>(i)] == 0 && ids[static_cast<std::size_t>(i)] == first + i);
+    }
+    for (const std::int64_t absent : {std::int64_t{-1}, kRows}) {
+        CHECK(!index.rows(&absent, 1, copies.data()));
+    }
+    CHECK(index.add({nullptr, 0, kBytes}, call) == kRows);
 }
 
 // Batch i holds codes with 64 - i ones: a search must see all of the last batch that it sees any of.
@@ -194,6 +256,13 @@ void check_adding(const cpu::Call& call) {
                 index.search({zero.data(), t % 2 == 0 ? 1 : 12, 8}, rows, kBatch, d.data(), ids.data(), call);
                 CHECK(d[0] == d[kBatch - 1]);
                 CHECK(ids[0] == rows - kBatch);
+                std::int64_t counts[12];
+                index.range_count({zero.data(), t % 2 == 0 ? 1 : 12, 8}, 64, counts, call);
+                CHECK(counts[0] >= rows && counts[0] % kBatch == 0);
+                Bytes row(8);
+                const std::int64_t last = rows - 1;
+                CHECK(index.rows(&last, 1, row.data()));
+                CHECK(naive_distance(row.data(), zero.data(), 8) == d[0]);
             }
         });
     }
@@ -230,6 +299,7 @@ int main() {
             }
             check_verbs(Problem(random, 700, 150, 64, true), call);   // more than one tile of queries
             check_verbs(Problem(random, 9000, 20, 64, false), call);  // bounds from a sample
+            check_segments(random, call);
             check_adding(call);
         }
         std::printf("%s: passed\n", isa.c_str());
