@@ -150,10 +150,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
         ValueError: no TOML, an unknown key (the known ones are named), or a value out of range.
         TypeError: a value of another type.
     """
-    values = read_values(path, overrides)
-    if "teachers" not in values:
-        raise ValueError(f"config {path} names no teacher: add a [[teachers]] table")
-    return from_mapping(TrainConfig, values)
+    return from_mapping(TrainConfig, {"teachers": [], **read_values(path, overrides)})
 
 
 def read_values(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:

@@ -108,8 +108,11 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not TOML"):
         load_config(tmp_path / "bad.toml")
     (tmp_path / "empty.toml").write_text("bits = 8")
-    with pytest.raises(ValueError, match="names no teacher"):
+    with pytest.raises(ValueError, match=r"at least one \[\[teachers\]\] table"):
         load_config(tmp_path / "empty.toml")
+    (tmp_path / "mistyped.toml").write_text("backbon = 'resnet20'")
+    with pytest.raises(ValueError, match="no key 'backbon'; it knows"):
+        load_config(tmp_path / "mistyped.toml")
 
 
 def test_a_run_measures_every_row_and_resumes(toml: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from PIL import UnidentifiedImageError
 from torch import Tensor
 
 from dmth_fast.learning.sources import (
@@ -372,6 +373,8 @@ def _open_files(
     def load(file: ImageFile) -> "Tensor | str":
         try:
             return decode(file.read(), size)
+        except UnidentifiedImageError:
+            return "in no known image format"  # its own message names an object in memory
         except DAMAGE as error:
             return f"{type(error).__name__}: {error}"
 
