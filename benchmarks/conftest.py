@@ -17,6 +17,11 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
     machine_info["dmth_fast"] = environment.describe()
 
 
+# Seconds before each timed run: OpenMP's threads spin for a while after their work, and whoever runs next on the
+# same cores would pay for it.
+_REST = 0.02
+
+
 @dataclass
 class Ratios:
     """Medians of alternating runs of contestants on the same work, collected over a run."""
@@ -37,6 +42,7 @@ class Ratios:
         times: dict[str, list[float]] = {name: [] for name in contestants}
         for _ in range(rounds):
             for name, run in contestants.items():
+                time.sleep(_REST)
                 start = time.perf_counter()
                 run()
                 times[name].append(time.perf_counter() - start)

@@ -1,8 +1,9 @@
 // How the work of queries x rows is cut into tasks.
 //
 // Groups of queries times slices of rows. One group of queries keeps its state in the L2 cache; rows are
-// sliced as soon as the groups alone would leave threads idle, so that one query uses every core. Slices
-// begin at a block.
+// sliced as soon as the groups alone would leave threads idle, so that one query uses every core. A slice
+// begins at a block, and finds its own bounds from loose ones: so there is one slice a thread, and two where
+// rows are many enough to pay for evening out threads of unequal speed.
 #pragma once
 
 #include <algorithm>
@@ -15,6 +16,10 @@ namespace dmth_fast::cpu {
 // Rows or planes that one thread keeps in its L2 cache while all queries of a group pass over them.
 inline constexpr std::int64_t kChunkBytes = 192 << 10;
 
+// Rows of a slice that are worth a task of their own. Measured with 100 queries on 1 M and 10 M codes of 64
+// bits.
+inline constexpr std::int64_t kSliceRows = std::int64_t{1} << 20;
+
 struct Cut {
     std::int64_t rows;
     std::int64_t queries;
@@ -23,7 +28,8 @@ struct Cut {
 
     Cut(std::int64_t rows_, std::int64_t queries_, int threads, std::int64_t group_)
         : rows(rows_), queries(queries_), group(std::clamp<std::int64_t>(queries_, 1, group_)) {
-        const std::int64_t wanted = threads == 1 ? 1 : 3 * static_cast<std::int64_t>(threads);
+        const std::int64_t wanted =
+            threads == 1 ? 1 : threads * std::clamp<std::int64_t>(rows / (threads * kSliceRows), 1, 2);
         const std::int64_t enough = std::max<std::int64_t>(1, groups());
         const std::int64_t cuts = (wanted + enough - 1) / enough;
         const std::int64_t even = (rows + cuts - 1) / cuts;
