@@ -17,8 +17,8 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
     machine_info["dmth_fast"] = environment.describe()
 
 
-# Seconds before each timed run: OpenMP's threads spin for a while after their work, and whoever runs next on the
-# same cores would pay for it.
+# Seconds before each timed run: OpenMP threads spin for a while after their work, and whoever runs next on
+# the same cores would pay for it.
 _REST = 0.02
 
 
