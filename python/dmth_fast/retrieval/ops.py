@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dmth_fast.retrieval import codes as _codes
-from dmth_fast.retrieval import cuda as _cuda
+from dmth_fast.retrieval import cuda as cuda_verbs
 from dmth_fast.retrieval import evaluation as _evaluation
 from dmth_fast.retrieval import search as _search
 
@@ -143,10 +143,10 @@ def _average_precision_cuda(
 
 
 _IMPLEMENTATIONS: dict[str, tuple[Any, Any, Any]] = {
-    "pack": (_pack, _cuda.pack, _pack_fake),
-    "search": (_search_cpu, _cuda.search, _search_fake),
-    "range_search": (_range_search_cpu, _cuda.range_search, _range_search_fake),
-    "hamming_distances": (_hamming_distances_cpu, _cuda.hamming_distances, _hamming_distances_fake),
+    "pack": (_pack, cuda_verbs.pack, _pack_fake),
+    "search": (_search_cpu, cuda_verbs.search, _search_fake),
+    "range_search": (_range_search_cpu, cuda_verbs.range_search, _range_search_fake),
+    "hamming_distances": (_hamming_distances_cpu, cuda_verbs.hamming_distances, _hamming_distances_fake),
     "average_precision": (_average_precision_cpu, _average_precision_cuda, _average_precision_fake),
 }
 
