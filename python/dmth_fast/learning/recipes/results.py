@@ -126,8 +126,8 @@ def result_markdown(result: Mapping[str, Any]) -> list[str]:
     lines += ["", *(_difference(item) for item in result["comparisons"])]
     seeds = {row.get("seeds", 1) for row in result["rows"]}
     part = "" if result.get("complete", True) else " Not all of the configured widths were run."
-    lines += ["", f"{result['metric']}. Seeds: {max(seeds)}. Made by `{result['command']}`.{part}"]
-    return lines
+    made = f"Made by `{result['command']}` on {environment.summary(dict(result))}.{part}"
+    return [*lines, "", f"{result['metric']}. Seeds: {max(seeds)}. {made}"]
 
 
 def _difference(item: Mapping[str, Any]) -> str:
