@@ -90,7 +90,9 @@ def _step(config: TrainConfig, student: Hasher, classes: int, size: tuple[int, i
     training = config.student.training
     count = training.batch_size
     labels = torch.arange(count) % max(classes, 1)
-    images = torch.zeros(count, 3, *size).to(memory_format=torch.channels_last)
+    # Not zeros: the batch norm of constants makes numbers that processors are slow at.
+    noise = torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(0))
+    images = noise.to(memory_format=torch.channels_last)
     loss = None
     if config.labels:
         centers = random_centers(max(classes, 2), config.bits, seed=0, draws=1)
