@@ -106,7 +106,16 @@ def methods_table(result: dict[str, Any]) -> list[str]:
         f"95 % intervals by paired bootstrap over queries; one seed ({result['seed']}). {_metric(result)}. "
         f"Made by `{result.get('command', 'dmth-fast demo')}` in {_duration(taken)} on {machine}."
     )
-    return [*lines, "", origin]
+    return [*lines, "", *_protocol(result), origin]
+
+
+def _protocol(result: dict[str, Any]) -> list[str]:
+    """What a table cannot be read without, where the result says it in words."""
+    protocol = result["protocol"]
+    if isinstance(protocol, str):
+        return []
+    words = (protocol["data"], protocol["split"], protocol["training"], f"trivial: {protocol['trivial']}")
+    return ["; ".join(words) + ".", ""]
 
 
 def _command(name: str) -> str:
