@@ -107,7 +107,7 @@ def result_markdown(result: Mapping[str, Any]) -> list[str]:
 
     >>> rows = [{"name": "isdh", "bits": b, "map": b / 100, "seeds": 3} for b in (16, 32)]
     >>> fields = {"protocol": "a toy", "metric": "mAP", "command": "train", "seconds": 9.0, "comparisons": []}
-    >>> for line in result_markdown({"rows": rows, **fields})[:4]:
+    >>> for line in result_markdown({"rows": rows, **fields, **environment.describe()})[:4]:
     ...     print(line)
     A toy; 16 / 32 bits.
     <BLANKLINE>
