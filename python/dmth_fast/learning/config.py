@@ -170,6 +170,8 @@ class FusionConfig:
         entropy_bonus: rho, weight of the entropy of the attention, which is maximised.
         hash_weight: eta, weight of the hash loss beside the cross-entropy.
         views: V, number of cached random views; epoch e uses view e mod V.
+        unlabelled_views: the same of a student's unlabelled images; 0: the teachers see each image as it is,
+            once, and the student a new view of it in each epoch.
     """
 
     fusion: str = "attention"
@@ -181,6 +183,7 @@ class FusionConfig:
     entropy_bonus: float = 0.1
     hash_weight: float = 1.0
     views: int = 4
+    unlabelled_views: int = 4
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
             epochs=12, batch_size=256, optimizer="adamw", lr=1e-3, weight_decay=1e-2
@@ -193,6 +196,7 @@ class FusionConfig:
         at_least("dim", self.dim, 1)
         one_of("standardization", self.standardization, STANDARDIZATIONS)
         at_least("views", self.views, 1)
+        at_least("unlabelled_views", self.unlabelled_views, 0)
         at_least("entropy_bonus", self.entropy_bonus, 0)
         at_least("hash_weight", self.hash_weight, 0)
         above("attention_temperature", self.attention_temperature, 0)

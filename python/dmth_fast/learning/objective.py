@@ -88,6 +88,7 @@ class StudentBatches:
         config: of the student.
         teacher: whose views and targets are shown.
         unlabelled: images of which ``unlabelled_batch`` join each batch, with targets and without labels.
+        views: V, how many the teacher sees; 0: none, but the images as they are; by default the teacher's own.
     """
 
     def __init__(
@@ -97,16 +98,20 @@ class StudentBatches:
         config: HasherConfig,
         teacher: "FusedTeacher | None",
         unlabelled: ImageSet | None = None,
+        views: int | None = None,
     ) -> None:
         self._images, self._backbone, self._augmentation = images, backbone, config.augmentation
         # Without a hash loss no label is read.
         self._labels = torch.zeros(len(images), dtype=torch.int64) if images.labels is None else images.labels
         self._seed = config.training.seed if teacher is None else teacher.config.training.seed
-        self._views = None if teacher is None else teacher.config.views
-        self._targets = (
-            [] if teacher is None else [teacher.targets(images, v) for v in range(teacher.config.views)]
-        )
-        self._more = None if unlabelled is None else StudentBatches(unlabelled, backbone, config, teacher)
+        self._views, self._targets, self._more = 0, [], None
+        if teacher is not None:
+            self._views = teacher.config.views if views is None else views
+            seen = range(self._views) if self._views else (None,)
+            self._targets = [teacher.targets(images, view) for view in seen]
+            if unlabelled is not None:
+                many = teacher.config.unlabelled_views
+                self._more = StudentBatches(unlabelled, backbone, config, teacher, views=many)
         self._more_count = 0 if unlabelled is None else min(config.training.unlabelled_batch, len(unlabelled))
         self._order, self._epoch, self._round, self._position = torch.zeros(0, dtype=torch.int64), -1, 0, 0
 
@@ -123,7 +128,7 @@ class StudentBatches:
         return images, self._labels[index], targets
 
     def _show(self, index: Tensor, epoch: int) -> tuple[Tensor, Targets]:
-        view = epoch if self._views is None else epoch % self._views
+        view = epoch % self._views if self._views else epoch
         augmentation = self._augmentation
         pixels = crop_and_flip(
             self._images.images[index],
@@ -133,7 +138,7 @@ class StudentBatches:
             padding=augmentation.padding,
             flip=augmentation.flip,
         )
-        columns = self._targets[view] if self._targets else {}
+        columns = self._targets[view if self._views else 0] if self._targets else {}
         targets = {name: column[index].to(torch.float32) for name, column in columns.items()}
         return prepare(self._backbone, pixels), targets
 

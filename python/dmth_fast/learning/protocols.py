@@ -24,7 +24,7 @@ class DataConfig:
         validation_fraction: part of the training images that is held out and measured after each epoch.
         size: side in pixels; None keeps the files' own.
         labels: ``folders``: classes are folders; ``none``: there are none, and nothing is measured.
-        unlabelled: whether the student also sees database images outside the training set, without labels.
+        unlabelled: whether the student also sees the database images, without labels.
         strict: stop at an image that cannot be read.
     """
 
@@ -55,17 +55,14 @@ class Split:
     train: ImageSet
 
     def unlabelled(self) -> ImageSet:
-        """The database images that are no training images, without their labels.
+        """The database without its labels, the few labelled images among the others.
 
         Raises:
-            ValueError: there is none.
+            ValueError: it has no image outside the training set.
         """
-        used = set(self.train.names)
-        rest = [i for i, name in enumerate(self.database.names) if name not in used]
-        if not rest:
+        if set(self.database.names) <= set(self.train.names):
             raise ValueError("data.unlabelled needs database images outside the training set; there are none")
-        chosen = self.database.select(torch.tensor(rest))
-        return ImageSet(images=chosen.images, names=chosen.names)
+        return ImageSet(images=self.database.images, names=self.database.names)
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 over the sorted names and labels of each part."""

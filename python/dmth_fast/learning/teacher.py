@@ -267,8 +267,11 @@ class FusedTeacher:
         """Return the mean of the teachers' own softmax outputs (n, classes): the baseline of any fusion."""
         return torch.stack([torch.softmax(logits, 1) for logits in self.teacher_logits(images)]).mean(0)
 
-    def targets(self, images: ImageSet, view: int) -> Columns:
-        """Return what a student learns from, cached as fp16: ``features`` F, ``values`` h, ``logits`` o."""
+    def targets(self, images: ImageSet, view: int | None) -> Columns:
+        """Return what a student learns from, cached as fp16: ``features`` F, ``values`` h, ``logits`` o.
+
+        Of one random view, or of the images as they are (None).
+        """
         manifest = {"kind": "fused", "head": self.state_hash, **self._view_manifest(images, view)}
 
         def compute() -> Columns:
@@ -295,6 +298,8 @@ class FusedTeacher:
     def _columns(self, k: int, images: ImageSet, view: int | None) -> Columns:
         manifest = self._view_manifest(images, view)
         manifest |= {"kind": "teacher", "teachers": [manifest["teachers"][k]]}
+        # Features do not depend on the classes: a run without labels shares them with one that has labels.
+        manifest["classes"] *= self.teachers[k].num_classes == len(self.classes)
         return self.cache.get(manifest, lambda: self._compute(k, images, view))
 
     def _compute(self, k: int, images: ImageSet, view: int | None) -> Columns:
