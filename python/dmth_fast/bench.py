@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dmth_fast import environment
 
-__all__ = ["Setting", "measure", "run"]
+__all__ = ["Setting", "measure", "random_codes", "run"]
 
 Answer = tuple[NDArray[np.int32], NDArray[np.int64]]
 Contender = Callable[[], Answer]
@@ -82,7 +82,8 @@ def measure(setting: Setting) -> dict[str, Any]:
     Raises:
         AssertionError: A rival's answer differs from ours: nothing is timed then.
     """
-    codes, queries = _random_codes(setting)
+    both = random_codes(setting.n + setting.queries, setting.bits, setting.seed)
+    codes, queries = both[: setting.n], both[setting.n :]
     contenders, absent = _contenders(setting, codes, queries)
     ours = contenders["dmth_fast"]()
     for name, contender in contenders.items():
@@ -111,14 +112,24 @@ def measure(setting: Setting) -> dict[str, Any]:
     }
 
 
-def _random_codes(setting: Setting) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Uniform random codes; padding bits zero. The worst case for every pruning, so nobody is flattered."""
-    generator = np.random.default_rng(setting.seed)
-    width = (setting.bits + 7) // 8
-    both = generator.integers(0, 256, size=(setting.n + setting.queries, width), dtype=np.uint8)
-    if setting.bits % 8:
-        both[:, -1] &= np.uint8((1 << setting.bits % 8) - 1)
-    return np.ascontiguousarray(both[: setting.n]), np.ascontiguousarray(both[setting.n :])
+def random_codes(n: int, bits: int, seed: int | np.random.Generator = 0) -> NDArray[np.uint8]:
+    """Uniform random codes: the worst case for every pruning, so nobody is flattered.
+
+    Args:
+        n: How many.
+        bits: Width of each; padding bits are zero.
+        seed: A number, or a generator to draw from.
+
+    Returns:
+        (n, ceil(bits / 8)) uint8.
+
+    >>> random_codes(2, 12).shape
+    (2, 2)
+    """
+    codes = np.random.default_rng(seed).integers(0, 256, (n, (bits + 7) // 8), np.uint8)
+    if bits % 8:
+        codes[:, -1] &= np.uint8((1 << bits % 8) - 1)
+    return codes
 
 
 def _contenders(
