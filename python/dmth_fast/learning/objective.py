@@ -88,7 +88,7 @@ class StudentBatches:
         config: of the student.
         teacher: whose views and targets are shown.
         unlabelled: images of which ``unlabelled_batch`` join each batch, with targets and without labels.
-        views: V, how many the teacher sees; 0: none, but the images as they are; by default the teacher's own.
+        views: V, how many the teacher sees; 0: the images as they are; None: as many as it was trained on.
     """
 
     def __init__(
