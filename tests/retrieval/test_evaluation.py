@@ -89,6 +89,28 @@ def test_curve_over_radii(sample: Sample):
         assert report.empty_balls[radius] == np.isnan(balls).sum()
 
 
+@given(samples(), st.booleans())
+def test_radius_aware_precision(sample: Sample, by_cost):
+    report = df.evaluate(*arguments(sample), bits=sample.bits)
+    distances = reference.hamming_distances(sample.codes, sample.queries)
+    relevant = naive_relevance(sample).astype(float)
+    expected = [
+        reference.radius_aware_average_precision(d, g, sample.bits, by_cost=by_cost)
+        for d, g in zip(distances, relevant, strict=True)
+    ]
+    name = "radius_aware_ap_by_cost" if by_cost else "radius_aware_ap"
+    np.testing.assert_allclose(report.per_query[name], expected, rtol=1e-12)
+    np.testing.assert_allclose(report.ramap_by_cost if by_cost else report.ramap, np.mean(expected))
+
+
+def test_radius_aware_precision_of_the_widest_codes():
+    """2**4096 buckets are no float, and need none."""
+    codes, labels = np.zeros((1, 512), np.uint8), np.zeros(1, int)
+    report = df.evaluate(codes, labels, codes, labels)
+    np.testing.assert_allclose(report.ramap_by_cost, (1 + 1 / 4097 + 1e-7) / 4097, rtol=1e-6)
+    assert report.ramap == 1.0
+
+
 def test_empty_balls_can_be_left_out():
     codes, labels = np.array([[0], [3]], np.uint8), np.array([0, 0])
     queries = np.array([[0], [255]], np.uint8)

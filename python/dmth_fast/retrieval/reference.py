@@ -205,3 +205,15 @@ def recall_within(distances: Array, gains: Array, radius: int) -> float:
     """R@H<=radius: the share of the relevant items that lie in the ball, 0 where there are none."""
     relevant = gains > 0
     return float((relevant & (distances <= radius)).sum() / relevant.sum()) if relevant.any() else 0.0
+
+
+def radius_aware_average_precision(
+    distances: Array, gains: Array, bits: int, *, by_cost: bool = False
+) -> float:
+    """RAAP: P@H<=r over all radii, an empty ball counting 0, each over the buckets it opens or not."""
+    total, opened = 0.0, 0
+    for radius in range(bits + 1):
+        opened += math.comb(bits, radius)
+        precision = precision_within(distances, gains, radius)
+        total += 0.0 if math.isnan(precision) else precision / (opened if by_cost else 1)
+    return total / (bits + 1)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dmth_fast.retrieval.confidence import Interval
 
 RECALL_LEVELS = tuple(level / 10 for level in range(11))
+RADIUS_AWARE, RADIUS_AWARE_BY_COST = "radius_aware_ap", "radius_aware_ap_by_cost"
 
 
 class PRCurve(NamedTuple):
@@ -46,7 +47,8 @@ class Report:
 
     Attributes:
         per_query: (q,) float64 values by metric: ``average_precision``, ``r_precision``, ``map_at_r``,
-            ``reciprocal_rank``, ``first_rank``, ``precision_at_K``, ``recall_at_K``, ``ndcg_at_K``, ... .
+            ``reciprocal_rank``, ``first_rank``, ``radius_aware_ap``, ``precision_at_K``, ``recall_at_K``,
+            ``ndcg_at_K``, ... .
         counted: (q,) bool, queries that enter the means; under ``empty="skip"`` those that found
             something to be relevant.
         map_interval: mAP with relevant items last and first among equal distances: what the order of
@@ -131,13 +133,17 @@ class Report:
 
     @property
     def ramap(self) -> float | None:
-        """Radius-aware mAP without the cost of looking up buckets: P@H<=r averaged over r = 0, ..., bits.
+        """Radius-aware mAP: the mean over radii of P@H<=r, which needs no rule for ties.
 
-        After Jiang, Li & Li, "On the evaluation metric for hashing" (arXiv 1905.10951), in the form that
-        public code gives it; their weights by the time of a bucket search are not applied. It needs no
-        rule for ties and stands or falls with ``empty_ball``. None for real-valued features.
+        See :func:`dmth_fast.retrieval.metrics.radius_aware_average_precision`. It stands or falls with
+        ``empty_ball``. None for real-valued features.
         """
-        return None if self.empty_balls is None else float(self.pr_curve.precision.mean())
+        return self.mean(RADIUS_AWARE) if RADIUS_AWARE in self.per_query else None
+
+    @property
+    def ramap_by_cost(self) -> float | None:
+        """The same with each radius divided by the number of buckets that a lookup of it opens."""
+        return self.mean(RADIUS_AWARE_BY_COST) if RADIUS_AWARE_BY_COST in self.per_query else None
 
     def mean(self, metric: str) -> float:
         """Mean of a per-query metric over the counted queries.
@@ -181,6 +187,7 @@ class Report:
             "map_at_r": self.map_at_r,
             "mrr": self.mrr,
             "ramap": self.ramap,
+            "ramap_by_cost": self.ramap_by_cost,
             "pr_curve": {
                 "recall": self.pr_curve.recall.tolist(),
                 "precision": self.pr_curve.precision.tolist(),

@@ -9,7 +9,14 @@ from dmth_fast.retrieval import metrics
 from dmth_fast.retrieval.arguments import Array, choice, describe, integer, optional_integer
 from dmth_fast.retrieval.graded import GAINS, GRADES
 from dmth_fast.retrieval.rankings import Rankings, TiedRankings
-from dmth_fast.retrieval.report import RECALL_LEVELS, DistanceHistograms, PRCurve, Report
+from dmth_fast.retrieval.report import (
+    RADIUS_AWARE,
+    RADIUS_AWARE_BY_COST,
+    RECALL_LEVELS,
+    DistanceHistograms,
+    PRCurve,
+    Report,
+)
 
 # Bins of histograms that are turned into metrics at one time.
 _BINS_AT_ONCE = 2**20
@@ -135,9 +142,14 @@ def summarised(
     chosen = chosen & ~empty if settings["empty"] == "skip" else chosen
     if not chosen.any():
         raise ValueError("at least one query must have a relevant item under empty='skip', none has")
-    empty_balls, distances = None, None
+    empty_balls, distances, values = None, None, dict(per_query)
     if tied is not None:
-        precision, recall = metrics.precision_within(tied)[chosen], metrics.recall_within(tied)[chosen]
+        balls_of_all = metrics.precision_within(tied)
+        for name, by_cost in ((RADIUS_AWARE, False), (RADIUS_AWARE_BY_COST, True)):
+            values[name] = metrics.radius_aware_average_precision(
+                balls_of_all, settings["empty_ball"], by_cost=by_cost
+            )
+        precision, recall = balls_of_all[chosen], metrics.recall_within(tied)[chosen]
         interpolated = interpolated_precision(precision, recall).mean(axis=0)
         empty_balls = np.isnan(precision).sum(axis=0)
         relevant = tied.relevant[chosen].sum(axis=0)
@@ -151,7 +163,7 @@ def summarised(
         curve = PRCurve(np.array(RECALL_LEVELS), interpolated)
     low, high = (float(per_query[name][chosen].mean()) for name in BOUNDS)
     return Report(
-        per_query=dict(per_query),
+        per_query=values,
         counted=chosen,
         map_interval=(low, high),
         pr_curve=curve,
