@@ -43,3 +43,11 @@ def samples(draw: st.DrawFn, *, max_items: int = 60, max_queries: int = 5, max_b
         random_labels(rng, q, classes, multi_hot=multi_hot),
         bits,
     )
+
+
+def naive_relevance(sample: Sample) -> Array:
+    """(q, n) bool: the same class, or a label in common."""
+    if sample.query_labels.ndim == 1:
+        return np.equal(sample.query_labels[:, None], sample.database_labels[None])
+    shared: Array = (sample.query_labels[:, None, :] & sample.database_labels[None]).any(axis=2)
+    return shared

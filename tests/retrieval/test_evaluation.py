@@ -6,18 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import Sample, random_codes, samples
+from samples import Sample, naive_relevance, random_codes, samples
 
 import dmth_fast as df
 from dmth_fast.retrieval import metrics, reference
 from dmth_fast.retrieval.evaluation import average_precision
 from dmth_fast.retrieval.labels import bit_masks
-
-
-def naive_relevance(sample: Sample):
-    if sample.query_labels.ndim == 1:
-        return sample.query_labels[:, None] == sample.database_labels[None]
-    return (sample.query_labels[:, None, :] & sample.database_labels[None]).any(axis=2)
 
 
 def arguments(sample: Sample):

@@ -8,7 +8,7 @@ import pytest
 from gloo_worker import CODES, LABELS, QUERIES, QUERY_LABELS, reduce_in_process
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import Sample, samples
+from samples import Sample, naive_relevance, samples
 
 import dmth_fast as df
 from dmth_fast.retrieval.evaluator import Evaluator
@@ -18,38 +18,109 @@ CHOICES = st.fixed_dictionaries(
         "top_k": st.sampled_from([None, 3, 20]),
         "ties": st.sampled_from(["expected", "optimistic", "pessimistic"]),
         "normalizer": st.sampled_from(["relevant", "min", "retrieved"]),
+        "empty": st.sampled_from(["zero", "skip"]),
+        "empty_ball": st.sampled_from(["zero", "skip"]),
         "precision_at": st.just([1, 10]),
     }
 )
+KINDS = st.sampled_from(["labels", "exclude", "matrix", "matrix and exclude"])
 
 
-@given(samples(), CHOICES, st.lists(st.integers(0, 60), max_size=3))
-def test_parts_are_the_whole(sample: Sample, settings, cuts):
-    whole = df.evaluate(
-        sample.queries,
-        sample.query_labels,
-        sample.codes,
-        sample.database_labels,
-        bits=sample.bits,
-        **settings,
-    )
-    expected = whole.to_json(per_query=True)
-    parts = np.split(np.arange(len(sample.codes)), sorted(min(cut, len(sample.codes)) for cut in cuts))
-    streamed, merged = (
-        Evaluator(sample.queries, sample.query_labels, bits=sample.bits, **settings) for _ in range(2)
-    )
+def one_shot(sample: Sample, relevant, choices):
+    """The report of the whole as JSON, or what it is refused for."""
+    labels = sample.query_labels if relevant is None else relevant
+    items = sample.database_labels if relevant is None else None
+    try:
+        return df.evaluate(sample.queries, labels, sample.codes, items, **choices).to_json(per_query=True)
+    except ValueError as error:
+        return str(error)
+
+
+def result(evaluator: Evaluator):
+    try:
+        return evaluator.compute().to_json(per_query=True)
+    except ValueError as error:
+        return str(error)
+
+
+@given(samples(), CHOICES, KINDS, st.lists(st.integers(0, 60), max_size=3), st.booleans())
+def test_parts_are_the_whole(sample: Sample, choices, kind, cuts, shuffled):
+    """One shot, streamed, sharded, merged and restored: every figure, to the last digit."""
+    n = len(sample.codes)
+    choices = {**choices, "bits": sample.bits}
+    if "exclude" in kind:
+        choices["exclude"] = np.arange(len(sample.queries)) % (n + 1) - 1
+    relevant = naive_relevance(sample) if "matrix" in kind else None
+    expected = one_shot(sample, relevant, choices)
+    order = np.random.default_rng(0).permutation(n) if shuffled else np.arange(n)
+    parts = np.split(order, sorted(min(cut, n) for cut in cuts))
+
+    def fresh():
+        return Evaluator(sample.queries, sample.query_labels if relevant is None else None, **choices)
+
+    def update(evaluator, rows):
+        labels = sample.database_labels[rows] if relevant is None else relevant[:, rows]
+        evaluator.update(sample.codes[rows], labels, ids=rows if "exclude" in kind else None)
+
+    streamed, merged, restored = fresh(), fresh(), fresh()
     for rows in parts:
-        streamed.update(sample.codes[rows], sample.database_labels[rows])
-        shard = Evaluator(sample.queries, sample.query_labels, bits=sample.bits, **settings)
-        shard.update(sample.codes[rows], sample.database_labels[rows])
+        update(streamed, rows)
+        shard = fresh()
+        update(shard, rows)
         merged.merge(shard)
-    assert streamed.compute().to_json(per_query=True) == expected
-    assert merged.compute().to_json(per_query=True) == expected
-    assert len(merged) == len(sample.codes)
-    restored = Evaluator(sample.queries, sample.query_labels, bits=sample.bits, **settings)
-    restored.update(sample.codes, sample.database_labels)  # replaced by the state
+    update(restored, np.arange(n))  # replaced by the state
     restored.load_state_dict(streamed.state_dict())
-    assert restored.compute().to_json(per_query=True) == expected
+    assert result(streamed) == result(merged) == result(restored) == expected
+    assert len(merged) == n
+
+
+def test_leave_one_out_in_parts():
+    labels = np.arange(40) % 3
+    evaluator = Evaluator(CODES, labels, bits=12, exclude="self")
+    for rows in (np.arange(25, 40), np.arange(25)):
+        evaluator.update(CODES[rows], labels[rows], ids=rows)
+    expected = df.evaluate(CODES, labels, CODES, labels, bits=12, exclude="self")
+    assert evaluator.compute().to_json(per_query=True) == expected.to_json(per_query=True)
+    with pytest.raises(ValueError, match="item i of the database to have query i's code"):
+        evaluator.update(CODES[::-1].copy(), labels, ids=np.arange(40))
+
+
+@pytest.mark.parametrize(
+    ("exclude", "ids", "error", "message"),
+    [
+        (None, np.arange(40), ValueError, "got ids without exclude"),
+        ("self", None, ValueError, "got exclude without ids"),
+        ("self", np.zeros(40), TypeError, "ids must be integers of shape"),
+        ("self", np.arange(3), ValueError, r"ids must have shape \(40,\), got int64 of shape \(3,\)"),
+        ("self", np.zeros(40, int), ValueError, "got a negative or repeated one"),
+        ("own", None, ValueError, "exclude must be None, 'self' or"),
+        (np.zeros(6), None, TypeError, "exclude must be None, 'self' or an array of signed integers"),
+        (np.zeros(5, int), None, ValueError, "exclude must hold 6 ids"),
+        (np.full(6, -2), None, ValueError, "exclude must hold 6 ids"),
+    ],
+)
+def test_bad_exclusions(exclude, ids, error, message):
+    with pytest.raises(error, match=message):
+        Evaluator(QUERIES, QUERY_LABELS, bits=12, exclude=exclude).update(CODES, LABELS, ids=ids)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "error"), [(np.ones((6, 40)), TypeError), (np.ones((6, 39), bool), ValueError)]
+)
+def test_a_matrix_of_another_kind_or_shape(matrix, error):
+    with pytest.raises(error, match=r"database_labels must be bool of shape \(6, 40\)"):
+        Evaluator(QUERIES, None, bits=12).update(CODES, matrix)
+
+
+def test_tensors_give_the_same():
+    import torch
+
+    arrays, tensors = (Evaluator(QUERIES, QUERY_LABELS, bits=12) for _ in range(2))
+    arrays.update(CODES, LABELS)
+    tensors.update(torch.from_numpy(CODES), torch.from_numpy(LABELS))
+    assert result(arrays) == result(tensors)
+    with pytest.raises(TypeError, match="all NumPy arrays or all torch tensors"):
+        arrays.update(torch.from_numpy(CODES), LABELS)
 
 
 def test_two_processes():
@@ -75,7 +146,9 @@ def test_what_needs_the_order_of_rows_is_refused_with_the_reason():
         Evaluator(QUERIES, QUERY_LABELS, bits=12, ties="stable")
 
 
-@pytest.mark.parametrize("other", [{"top_k": 5}, {"ties": "optimistic"}, {"empty": "skip"}])
+@pytest.mark.parametrize(
+    "other", [{"top_k": 5}, {"ties": "optimistic"}, {"empty": "skip"}, {"exclude": np.zeros(6, int)}]
+)
 def test_other_settings_do_not_merge(other):
     with pytest.raises(ValueError, match="same queries, labels and settings"):
         Evaluator(QUERIES, QUERY_LABELS, bits=12).merge(Evaluator(QUERIES, QUERY_LABELS, bits=12, **other))
@@ -92,12 +165,14 @@ def test_bad_updates_change_nothing():
     evaluator = Evaluator(QUERIES, QUERY_LABELS, bits=12)
     with pytest.raises(ValueError, match=r"database_labels must have shape \(40,\)"):
         evaluator.update(CODES, LABELS[:3])
-    with pytest.raises(ValueError, match="of the kind of query_labels"):
+    with pytest.raises(ValueError, match="must both be class ids"):
         evaluator.update(CODES, np.eye(3, dtype=int)[LABELS])
     with pytest.raises(TypeError, match="database_codes must be uint8"):
         evaluator.update(CODES.astype(float), LABELS)
     with pytest.raises(ValueError, match="none was added"):
         evaluator.compute()
+    evaluator.update(CODES[:0], LABELS[:0])
+    assert len(evaluator) == 0
     state = evaluator.state_dict()
     with pytest.raises(ValueError, match="must be int64 of shape"):
         evaluator.load_state_dict({**state, "every": state["every"][:, 1:]})

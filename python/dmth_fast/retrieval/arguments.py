@@ -85,6 +85,18 @@ def as_numpy(value: AnyArray, name: str) -> Array:
     return array
 
 
+def on_host(value: AnyArray, name: str) -> Array:
+    """:func:`as_numpy`, of a tensor on any device: what is elsewhere is copied.
+
+    Raises:
+        TypeError: as :func:`as_numpy`.
+    """
+    if is_tensor(value):
+        tensor: Any = value
+        return as_numpy(tensor.cpu(), name)
+    return as_numpy(value, name)
+
+
 def like(array: Array, original: AnyArray) -> Any:
     """``array`` as a tensor over the same memory where ``original`` is a tensor."""
     if not is_tensor(original):

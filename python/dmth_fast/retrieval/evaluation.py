@@ -5,18 +5,25 @@ distance, and the order inside it decides. By default every figure is its exact 
 orders of equal distances (McSherry & Najork, ECIR 2008; He et al., CVPR 2018), in closed form.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from dmth_fast.retrieval import metrics
-from dmth_fast.retrieval.arguments import AnyArray, Array, are_tensors, as_numpy, optional_integer
+from dmth_fast.retrieval.arguments import (
+    AnyArray,
+    Array,
+    are_tensors,
+    is_tensor,
+    on_host,
+    optional_integer,
+)
 from dmth_fast.retrieval.codes import checked_pair
 from dmth_fast.retrieval.graded import graded_per_query
 from dmth_fast.retrieval.histograms import Comparison, checked_exclusion
-from dmth_fast.retrieval.labels import checked_labels
+from dmth_fast.retrieval.labels import Labels, checked_labels
 from dmth_fast.retrieval.report import Report
 from dmth_fast.retrieval.summary import checked_settings, metrics_per_query, summarised, tie_bounds, values_of
 
@@ -174,25 +181,15 @@ def checked_comparison(
     }
     if database_labels is not None:
         given["database_labels"] = database_labels
-    on_device: tuple[Any, Any] | None = None
-    if are_tensors(**given) and given["query_codes"].is_cuda:
-        on_device = given["database_codes"], given["query_codes"]
-        given = {name: tensor.cpu() for name, tensor in given.items()}
+    are_tensors(**given)
+    host = {name: on_host(value, name) for name, value in given.items()}
     codes, queries, width = checked_pair(
-        as_numpy(given["database_codes"], "database_codes"),
-        as_numpy(given["query_codes"], "query_codes"),
-        bits,
-        names=("database_codes", "query_codes"),
+        host["database_codes"], host["query_codes"], bits, names=("database_codes", "query_codes")
     )
     for array, name in ((queries, "query_codes"), (codes, "database_codes")):
         if not len(array):
             raise ValueError(f"{name} must hold at least one code to be evaluated, got shape {array.shape}")
-    labels = checked_labels(given["query_labels"], given.get("database_labels"), len(queries), len(codes))
-    counter = None
-    if on_device is not None and labels.matrix is None:
-        from dmth_fast.retrieval import cuda
-
-        counter = partial(cuda.histograms, *on_device, labels.database, labels.query, width)
+    labels = checked_labels(host["query_labels"], host.get("database_labels"), len(queries), len(codes))
     return Comparison(
         query_codes=queries,
         database_codes=codes,
@@ -200,5 +197,27 @@ def checked_comparison(
         bits=width,
         excluded=checked_exclusion(exclude, queries, codes),
         threads=optional_integer(threads, "threads", 1),
-        counter=counter,
+        counter=device_counter(database_codes, query_codes, labels, width),
     )
+
+
+def device_counter(
+    database_codes: AnyArray, query_codes: AnyArray, labels: Labels, bits: int
+) -> Callable[[], tuple[Array, Array]] | None:
+    """What counts the histograms on the device of the database's codes; None where that is the CPU.
+
+    A matrix of relevance is counted on the CPU.
+    """
+    if not is_tensor(database_codes) or labels.matrix is not None:
+        return None
+    codes: Any = database_codes
+    if not codes.is_cuda:
+        return None
+    import torch
+
+    from dmth_fast.retrieval import cuda
+
+    queries: Any = query_codes
+    if not is_tensor(queries) or queries.device != codes.device:
+        queries = torch.tensor(on_host(queries, "query_codes"), device=codes.device)
+    return partial(cuda.histograms, codes, queries, labels.database, labels.query, bits)

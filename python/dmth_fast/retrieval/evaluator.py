@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from dmth_fast.retrieval import native
 from dmth_fast.retrieval.arguments import (
     AnyArray,
     Array,
@@ -15,10 +14,13 @@ from dmth_fast.retrieval.arguments import (
     as_numpy,
     describe,
     integer,
+    on_host,
     optional_integer,
 )
 from dmth_fast.retrieval.codes import MAX_BITS, checked_codes
-from dmth_fast.retrieval.labels import bit_masks, checked_label_rows, unlabelled_rows
+from dmth_fast.retrieval.evaluation import device_counter
+from dmth_fast.retrieval.histograms import Comparison
+from dmth_fast.retrieval.labels import Labels, checked_label_rows, checked_labels, unlabelled_rows
 from dmth_fast.retrieval.rankings import TiedRankings
 from dmth_fast.retrieval.report import Report
 from dmth_fast.retrieval.summary import checked_settings, summarised, values_of
@@ -27,14 +29,14 @@ from dmth_fast.retrieval.summary import checked_settings, summarised, values_of
 class Evaluator:
     """:func:`dmth_fast.evaluate` with the database added shard by shard.
 
-    It keeps two histograms of distances a query, O(q * bits) memory whatever the database. They add up,
-    so one shot, a stream, and merged evaluators give equal reports, to the last digit. What needs the
-    order of the database's rows or more than histograms is not offered: ``ties="stable"``, presets,
-    graded relevance, and excluded rows.
+    It keeps histograms of distances, O(q * bits) memory whatever the database. They are integers that add
+    up, so one shot, a stream, and merged or reduced evaluators give equal reports, to the last digit. What
+    needs the order of the database's rows is not offered: ``ties="stable"`` and the presets.
 
     Args:
         query_codes: (q, ceil(bits / 8)) uint8, q >= 1.
-        query_labels: (q,) integer class ids >= 0 or (q, C) multi-hot.
+        query_labels: (q,) integer class ids >= 0 or (q, C) multi-hot; None where each update brings a bool
+            matrix of what is relevant instead of labels.
         bits: bits of a code.
         top_k: as in :func:`dmth_fast.evaluate`.
         ties: "expected", "optimistic" or "pessimistic".
@@ -42,6 +44,8 @@ class Evaluator:
         empty: as in :func:`dmth_fast.evaluate`.
         empty_ball: as in :func:`dmth_fast.evaluate`.
         precision_at: as in :func:`dmth_fast.evaluate`.
+        exclude: the id of the item that each query must not find, (q,) signed integers with -1 for none, or
+            "self" where query i is item i (leave one out). Each update must then bring its items' ids.
         threads: as in :func:`dmth_fast.evaluate`.
 
     Raises:
@@ -55,12 +59,15 @@ class Evaluator:
     >>> evaluator.update(codes[2:], labels[2:])
     >>> round(evaluator.compute().map, 4)
     0.8889
+
+    Over the processes of ``torch.distributed``, so of ``accelerate`` and ``torchrun`` too, each updates with
+    its own part of the database, and ``evaluator.all_reduce()`` before ``compute()`` makes it whole.
     """
 
     def __init__(
         self,
         query_codes: AnyArray,
-        query_labels: AnyArray,
+        query_labels: AnyArray | None,
         *,
         bits: int,
         top_k: int | None = None,
@@ -69,6 +76,7 @@ class Evaluator:
         empty: str = "zero",
         empty_ball: str = "zero",
         precision_at: Iterable[int] = (),
+        exclude: Array | str | None = None,
         threads: int | None = None,
     ) -> None:
         if ties == "stable":
@@ -88,12 +96,19 @@ class Evaluator:
             ),
         }
         self._threads = optional_integer(threads, "threads", 1)
-        are_tensors(query_codes=query_codes, query_labels=query_labels)
-        self._queries = checked_codes(as_numpy(query_codes, "query_codes"), "query_codes", bits)
-        if not len(self._queries):
+        labelled = {} if query_labels is None else {"query_labels": query_labels}
+        are_tensors(query_codes=query_codes, **labelled)
+        self._queries = checked_codes(on_host(query_codes, "query_codes"), "query_codes", bits)
+        count = len(self._queries)
+        if not count:
             raise ValueError(f"query_codes must hold at least one code, got {describe(self._queries)}")
-        self._labels = checked_label_rows(query_labels, "query_labels", len(self._queries), "query ")
-        self._every = np.zeros((len(self._queries), bits + 1), dtype=np.int64)
+        self._labels: Array | None = None
+        if query_labels is not None:
+            labels = on_host(query_labels, "query_labels")
+            self._labels = checked_label_rows(labels, "query_labels", count, "query ")
+        self._excluded = _checked_exclusion(exclude, count)
+        self._leaves_one_out = isinstance(exclude, str)
+        self._every = np.zeros((count, bits + 1), dtype=np.int64)
         self._relevant = np.zeros_like(self._every)
         self._counts = np.zeros(2, dtype=np.int64)  # items, items without a label
 
@@ -101,17 +116,26 @@ class Evaluator:
     def fingerprint(self) -> str:
         """SHA-256 of the queries, their labels and every setting: evaluators merge where it is equal."""
         digest = hashlib.sha256(json.dumps(self._settings, sort_keys=True).encode())
-        for array in (self._queries, self._labels):
-            digest.update(f"{array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+        for array in (self._queries, self._labels, self._excluded):
+            digest.update(describe(array).encode())
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
     def __len__(self) -> int:
         """Database items seen so far."""
         return int(self._counts[0])
 
-    def update(self, database_codes: AnyArray, database_labels: AnyArray) -> None:
-        """Add a part of the database, possibly an empty one.
+    def update(
+        self, database_codes: AnyArray, database_labels: AnyArray, *, ids: AnyArray | None = None
+    ) -> None:
+        """Add a part of the database, possibly an empty one; on a CUDA device it is counted there.
+
+        Args:
+            database_codes: (n, bytes) uint8.
+            database_labels: (n,) or (n, C) as ``query_labels``; where those are None, (q, n) bool, what of
+                this part is relevant to each query.
+            ids: (n,) distinct integers >= 0 that ``exclude`` speaks of; with ``exclude`` alone.
 
         Raises:
             TypeError: wrong dtype, or arrays mixed with tensors.
@@ -119,20 +143,24 @@ class Evaluator:
         """
         are_tensors(database_codes=database_codes, database_labels=database_labels)
         bits = self._settings["bits"]
-        codes = checked_codes(as_numpy(database_codes, "database_codes"), "database_codes", bits)
-        labels = checked_label_rows(database_labels, "database_labels", len(codes), "database ")
-        if labels.shape[1:] != self._labels.shape[1:]:
-            raise ValueError(
-                "database_labels must be of the kind of query_labels, which have shape "
-                f"{self._labels.shape}, got {describe(labels)}"
-            )
+        codes = checked_codes(on_host(database_codes, "database_codes"), "database_codes", bits)
+        labels = self._checked_labels(on_host(database_labels, "database_labels"), len(codes))
+        excluded = self._excluded_rows(ids, codes)
         if not len(codes):
             return
-        pair = (labels, self._labels) if labels.ndim == 1 else (bit_masks(labels), bit_masks(self._labels))
-        every, relevant = native.histograms(codes, self._queries, *pair, bits, threads=self._threads)
-        self._every += every
-        self._relevant += relevant
-        self._counts += (len(codes), len(unlabelled_rows(labels)))
+        comparison = Comparison(
+            query_codes=self._queries,
+            database_codes=codes,
+            labels=labels,
+            bits=bits,
+            excluded=excluded,
+            threads=self._threads,
+            counter=device_counter(database_codes, self._queries, labels, bits),
+        )
+        tied = comparison.histograms()
+        self._every += tied.every
+        self._relevant += tied.relevant
+        self._counts += (len(codes), labels.num_unlabelled_items)
 
     def merge(self, other: "Evaluator") -> None:
         """Add what another evaluator of the same queries and settings has seen.
@@ -185,10 +213,10 @@ class Evaluator:
         tied = TiedRankings(every=self._every.copy(), relevant=self._relevant.copy())
         return summarised(
             values_of(tied, self._settings),
-            {**self._settings, "exclude": None},
+            {**self._settings, "exclude": None if self._excluded is None else True},
             tied=tied,
             num_items=len(self),
-            unlabelled_queries=unlabelled_rows(self._labels),
+            unlabelled_queries=unlabelled_rows(np.zeros(0) if self._labels is None else self._labels),
             num_unlabelled_items=int(self._counts[1]),
         )
 
@@ -228,3 +256,56 @@ class Evaluator:
             array: Array | None = state.get(name)
             if not isinstance(array, np.ndarray) or array.dtype != np.int64 or array.shape != own.shape:
                 raise ValueError(f"state[{name!r}] must be int64 of shape {own.shape}, got {describe(array)}")
+
+    def _checked_labels(self, labels: Array, count: int) -> Labels:
+        """Labels of the queries and of a part of the database, or what of it is relevant to each query."""
+        queries = len(self._queries)
+        if self._labels is not None:
+            return checked_labels(self._labels, labels, queries, count)
+        if labels.dtype != np.bool_ or labels.shape != (queries, count):
+            error = TypeError if labels.dtype != np.bool_ else ValueError
+            raise error(
+                f"database_labels must be bool of shape ({queries}, {count}), what is relevant to each "
+                f"query, since query_labels are None; got {describe(labels)}"
+            )
+        return checked_labels(labels, None, queries, count)
+
+    def _excluded_rows(self, ids: AnyArray | None, codes: Array) -> Array | None:
+        """(q,) row of this part that each query must not find, -1 where it lies elsewhere."""
+        if (ids is None) != (self._excluded is None):
+            raise ValueError(
+                "ids must be given where exclude is, and only there, got "
+                + ("exclude without ids" if ids is None else "ids without exclude")
+            )
+        if ids is None or self._excluded is None:
+            return None
+        numbers = as_numpy(ids, "ids")
+        if numbers.dtype.kind not in "iu":
+            raise TypeError(f"ids must be integers of shape ({len(codes)},), got {describe(numbers)}")
+        if numbers.shape != (len(codes),):
+            raise ValueError(f"ids must have shape ({len(codes)},), got {describe(numbers)}")
+        row_of = {number: row for row, number in enumerate(numbers.tolist())}
+        if len(row_of) < len(codes) or min(row_of, default=0) < 0:
+            raise ValueError("ids must be distinct integers >= 0, got a negative or repeated one")
+        rows = np.array([row_of.get(number, -1) for number in self._excluded.tolist()], dtype=np.int64)
+        own = np.flatnonzero(rows >= 0)
+        if self._leaves_one_out and not np.array_equal(codes[rows[own]], self._queries[own]):
+            raise ValueError("exclude='self' needs item i of the database to have query i's code, got others")
+        return rows
+
+
+def _checked_exclusion(exclude: Array | str | None, queries: int) -> Array | None:
+    """(q,) int64 ids to leave out, -1 for none."""
+    if exclude is None:
+        return None
+    if isinstance(exclude, str):
+        if exclude != "self":
+            raise ValueError(f"exclude must be None, 'self' or an array of item ids, got {exclude!r}")
+        return np.arange(queries, dtype=np.int64)
+    if not isinstance(exclude, np.ndarray) or exclude.dtype.kind != "i":
+        raise TypeError(
+            f"exclude must be None, 'self' or an array of signed integers, got {describe(exclude)}"
+        )
+    if exclude.shape != (queries,) or (exclude < -1).any():
+        raise ValueError(f"exclude must hold {queries} ids >= 0 or -1 for none, got {describe(exclude)}")
+    return exclude.astype(np.int64)
