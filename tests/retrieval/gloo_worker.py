@@ -1,5 +1,7 @@
 """What each of two processes does in the test of all_reduce; light to import, since it is spawned."""
 
+import os
+
 import numpy as np
 
 from dmth_fast.retrieval.baselines import random_codes
@@ -8,15 +10,24 @@ from dmth_fast.retrieval.evaluator import Evaluator
 RNG = np.random.default_rng(0)
 CODES, LABELS = random_codes(40, 12, seed=1), RNG.integers(0, 3, 40)
 QUERIES, QUERY_LABELS = random_codes(6, 12, seed=2), RNG.integers(0, 3, 6)
+EXCLUDE = np.array([3, -1, 4, 39, 0, 7])
 
 
 def reduce_in_process(rank: int, port: int, results) -> None:
-    """Evaluate every second item, sum with the other process, and try to sum with other settings."""
-    import torch.distributed as distributed
+    """Evaluate every second item, sum with the other process, and try to sum with other settings.
 
-    distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    evaluator = Evaluator(QUERIES, QUERY_LABELS, bits=12)
-    evaluator.update(CODES[rank::2], LABELS[rank::2])
+    The group is the one that accelerate makes, as under ``accelerate launch`` or ``torchrun``.
+    """
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    import torch.distributed as distributed
+    from accelerate import PartialState
+
+    state = PartialState(cpu=True, backend="gloo")
+    evaluator = Evaluator(QUERIES, QUERY_LABELS, bits=12, exclude=EXCLUDE, threads=1)
+    with state.split_between_processes(list(range(40))) as part:
+        rows = np.array(part)
+        evaluator.update(CODES[rows], LABELS[rows], ids=rows)
     evaluator.all_reduce()
     other = Evaluator(QUERIES, QUERY_LABELS, bits=12, top_k=rank + 1)
     try:
@@ -24,5 +35,5 @@ def reduce_in_process(rank: int, port: int, results) -> None:
         refused = ""
     except ValueError as error:
         refused = str(error)
-    results.put((evaluator.compute().to_json(per_query=True), refused))
+    results.put((evaluator.compute().to_json(per_query=True), refused, str(state.distributed_type)))
     distributed.destroy_process_group()
