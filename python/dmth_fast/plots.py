@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dmth_fast.atomic import writing
+from dmth_fast.retrieval.figures import (
+    COLOURS,
+    MARKERS,
+    clean,
+    draw_curves,
+    draw_legend,
+    new_figure,
+    save,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,9 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["NeighbourRow", "plot_neighbours", "plot_pr_curves", "plot_tradeoff"]
 
 _INK, _MUTED = "#1a1a1a", "#5c5c5c"
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8a6d00")
-_DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), "-", "--")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _RIGHT, _WRONG = "#0072B2", "#D55E00"
 
 _CHECK, _CROSS = "\N{CHECK MARK}", "\N{BALLOT X}"
@@ -68,35 +73,23 @@ def plot_pr_curves(
     """
     if not curves:
         raise ValueError("curves must hold at least one curve, got none")
-    figure = _figure(7.2, 4.8)
+    figure = new_figure(7.2, 4.8)
     axes = figure.add_subplot()
-    for index, (name, (recall, precision)) in enumerate(curves.items()):
+    for name, (recall, precision) in curves.items():
         if len(recall) != len(precision):
             raise ValueError(
                 f"curve {name!r} must have as many recalls as precisions, "
                 f"got {len(recall)} and {len(precision)}"
             )
-        axes.plot(
-            recall,
-            precision,
-            color=_COLOURS[index % len(_COLOURS)],
-            linestyle=_DASHES[index % len(_DASHES)],
-            marker=_MARKERS[index % len(_MARKERS)],
-            markersize=4.5,
-            markevery=_spread(recall),
-            linewidth=1.9,
-            label=name if labels is None else labels.get(name, name),
-        )
+    words = labels or {}
+    draw_curves(axes, {words.get(name, name): curve for name, curve in curves.items()})
     low = min(float(np.min(precision)) for _, precision in curves.values())
     axes.set(xlim=(0, 1.01), ylim=(max(0.0, low - 0.04), 1.015))
-    axes.set_xlabel("recall", fontsize=12)
-    axes.set_ylabel("precision", fontsize=12)
     axes.tick_params(labelsize=10.5)
-    axes.grid(color="#d9d9d9", linewidth=0.7)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower left", frameon=True, framealpha=0.92, edgecolor="#d9d9d9", fontsize=10)
+    clean(axes)
+    draw_legend(axes, "lower left", size=10)
     _titles(figure, axes, title, subtitle)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_tradeoff(
@@ -115,7 +108,7 @@ def plot_tradeoff(
     """
     if not rows:
         raise ValueError("rows must hold at least one row, got none")
-    figure = _figure(10.5, 4.8)
+    figure = new_figure(10.5, 4.8)
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, key, unit, label in (
         (left, "macs", 1e6, "MACs, millions"),
@@ -126,19 +119,18 @@ def plot_tradeoff(
                 row[key] / unit,
                 row["map"],
                 linestyle="none",
-                marker=_MARKERS[index % len(_MARKERS)],
-                color=_COLOURS[index % len(_COLOURS)],
+                marker=MARKERS[index % len(MARKERS)],
+                color=COLOURS[index % len(COLOURS)],
                 markersize=9,
                 label=f"{row['name']}, {row['bits']} bits" if "bits" in row else row["name"],
             )
         axes.set_xlabel(label, fontsize=12)
         axes.set_xlim(left=0)
-        axes.grid(color="#d9d9d9", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
+        clean(axes)
     left.set_ylabel("mAP", fontsize=12)
     right.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=9)
     _titles(figure, left, title, subtitle)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_neighbours(
@@ -166,7 +158,7 @@ def plot_neighbours(
     count = max(len(row.neighbours) for row in rows)
     width = _MARGIN + _STEP * (count + 1) + _GAP + _MARGIN
     height = _TOP + _BOTTOM + _HEADING * len(blocks) + _LINE * len(rows)
-    figure = _figure(width, height)
+    figure = new_figure(width, height)
     # One pair of axes measured in inches: a pair for each image would take seconds to make.
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
@@ -190,7 +182,7 @@ def plot_neighbours(
         axes.text(_MARGIN + x, foot, words, color=colour, fontsize=10, weight="bold", va="center")
     hint = "below each image: its Hamming distance to the query"
     axes.text(width - _MARGIN, foot, hint, color=_MUTED, fontsize=9, ha="right", va="center")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_row(axes: "Axes", y: float, row: NeighbourRow) -> None:
@@ -226,32 +218,8 @@ def _image(
     )
 
 
-def _figure(width: float, height: float) -> "Figure":
-    # Figure with its own Agg canvas: no pyplot, so no display, no global state, no figure left open.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=110, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def _titles(figure: "Figure", axes: "Axes", title: str, subtitle: str) -> None:
     axes.set_title(title, loc="left", fontsize=13, weight="bold", color=_INK, pad=24 if subtitle else 8)
     if subtitle:
         axes.text(0, 1.025, subtitle, transform=axes.transAxes, fontsize=9.5, color=_MUTED)
     figure.set_layout_engine("tight")
-
-
-def _spread(recall: NDArray[np.float64], step: float = 0.09) -> list[int]:
-    """Points to mark: evenly along the recall, since the radii crowd at both ends."""
-    chosen: list[int] = []
-    for index, value in enumerate(recall):
-        if not chosen or value - recall[chosen[-1]] >= step:
-            chosen.append(index)
-    return chosen
-
-
-def _save(figure: "Figure", path: str | os.PathLike[str]) -> None:
-    with writing(path) as temporary:
-        figure.savefig(temporary)
