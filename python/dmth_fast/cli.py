@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from enum import Enum
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -17,6 +16,19 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from dmth_fast import __version__
+from dmth_fast.options import (
+    Bits,
+    Empty,
+    EmptyBall,
+    Gain,
+    Graded,
+    Labels,
+    Normalizer,
+    Preset,
+    System,
+    Threads,
+    Ties,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,56 +53,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Ties(str, Enum):
-    """How equal distances count in average precision."""
-
-    expected = "expected"
-    stable = "stable"
-    optimistic = "optimistic"
-    pessimistic = "pessimistic"
-
-
-class Normalizer(str, Enum):
-    """What average precision is divided by."""
-
-    relevant = "relevant"
-    min = "min"
-    retrieved = "retrieved"
-
-
-class System(str, Enum):
-    """The published systems."""
-
-    dmth = "dmth"
-    cukdfir = "cukdfir"
-    qiang = "qiang"
-    sakdh = "sakdh"
-
-
-class Labels(str, Enum):
-    """Where the classes of training images come from."""
-
-    folders = "folders"
-    none = "none"
-
-
-class Empty(str, Enum):
-    """What a query with nothing relevant counts."""
-
-    zero = "zero"
-    skip = "skip"
-    error = "error"
-
-
-Threads = Annotated[
-    int | None, typer.Option("--threads", "-t", help="Threads to use.", show_default="all cores")
-]
-Bits = Annotated[
-    int | None,
-    typer.Option(help="Width of a code; padding bits are then checked.", show_default="8 x bytes"),
-]
 
 
 def _version(asked: bool) -> None:
@@ -236,41 +198,95 @@ def search(
 
 @app.command()
 def evaluate(
-    query_codes: Annotated[Path, typer.Argument(metavar="QUERY_CODES", help="Packed codes of the queries.")],
-    query_labels: Annotated[Path, typer.Argument(metavar="QUERY_LABELS", help="Their labels: .npy or .txt.")],
+    query_codes: Annotated[
+        Path,
+        typer.Argument(metavar="QUERY_CODES", help="Packed codes of the queries, .npy or .safetensors."),
+    ],
+    query_labels: Annotated[
+        Path,
+        typer.Argument(
+            metavar="QUERY_LABELS",
+            help="Their labels: .npy or .safetensors (ids or multi-hot), or .txt, one id or name a line.",
+        ),
+    ],
     database_codes: Annotated[
         Path, typer.Argument(metavar="DATABASE_CODES", help="Packed codes of the database.")
     ],
     database_labels: Annotated[Path, typer.Argument(metavar="DATABASE_LABELS", help="Their labels.")],
+    preset: Annotated[
+        Preset | None,
+        typer.Option(help="What a repository would have reported: its rule.", show_default="our own"),
+    ] = None,
     top_k: Annotated[
         int | None, typer.Option("--top-k", help="Count the first so many only.", show_default="all")
     ] = None,
-    bits: Bits = None,
-    ties: Annotated[Ties, typer.Option(help="How equal distances count.")] = Ties.expected,
-    normalizer: Annotated[Normalizer, typer.Option(help="What AP is divided by.")] = Normalizer.relevant,
-    empty: Annotated[Empty, typer.Option(help="What a query with nothing relevant counts.")] = Empty.zero,
     precision_at: Annotated[
         list[int] | None,
         typer.Option("--at", help="Also precision, recall and NDCG at this cut-off; may be repeated."),
     ] = None,
+    ties: Annotated[
+        Ties | None, typer.Option(help="How equal distances count.", show_default="expected")
+    ] = None,
+    normalizer: Annotated[
+        Normalizer | None, typer.Option(help="What AP is divided by.", show_default="relevant")
+    ] = None,
+    empty: Annotated[
+        Empty | None,
+        typer.Option(help="What a query with nothing relevant counts.", show_default="zero"),
+    ] = None,
+    empty_ball: Annotated[
+        EmptyBall | None,
+        typer.Option(help="What a query with nothing within a radius counts there.", show_default="zero"),
+    ] = None,
+    graded: Annotated[
+        Graded | None,
+        typer.Option(
+            help="Multi-hot labels: NDCG, ACG and WAP at each --at count how much is shared.",
+            show_default="no",
+        ),
+    ] = None,
+    gain: Annotated[
+        Gain | None, typer.Option(help="What a grade is worth in NDCG.", show_default="exponential")
+    ] = None,
+    exclude_self: Annotated[
+        bool, typer.Option("--exclude-self", help="Queries are the database, and none finds itself.")
+    ] = False,
+    bits: Bits = None,
     threads: Threads = None,
     json: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Also draw precision over recall here.")] = None,
+    per_query: Annotated[
+        bool, typer.Option("--per-query", help="With --json: every query's values, too.")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Also draw precision over recall, at K, and the distances here."),
+    ] = None,
 ) -> None:
     """Measure retrieval: mAP with ties accounted for, precision and recall."""
     from dmth_fast import measured
 
+    named = {
+        "ties": ties,
+        "normalizer": normalizer,
+        "empty": empty,
+        "empty_ball": empty_ball,
+        "graded": graded,
+        "gain": gain,
+    }
     measured.run(
         (query_codes, query_labels),
         (database_codes, database_labels),
-        top_k=top_k,
+        preset=None if preset is None else preset.value,
+        settings={
+            "top_k": top_k,
+            "precision_at": precision_at,
+            **{name: None if value is None else value.value for name, value in named.items()},
+        },
         bits=bits,
-        ties=ties.value,
-        normalizer=normalizer.value,
-        empty=empty.value,
-        precision_at=precision_at or (),
+        exclude_self=exclude_self,
         threads=threads,
         json=json,
+        per_query=per_query,
         plot=plot,
         console=_console(),
     )

@@ -1,14 +1,17 @@
 """The ``evaluate`` command: codes and labels in files, figures in a table, a JSON file, a plot."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dmth_fast import codefiles, environment, report
+from dmth_fast import codefiles, environment
 from dmth_fast.atomic import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from dmth_fast.retrieval.report import Report
 
 __all__ = ["run"]
 
@@ -17,43 +20,47 @@ def run(
     query_files: tuple[Path, Path],
     database_files: tuple[Path, Path],
     *,
-    top_k: int | None,
+    preset: str | None,
+    settings: Mapping[str, Any],
     bits: int | None,
-    ties: str,
-    normalizer: str,
-    empty: str,
-    precision_at: Sequence[int],
+    exclude_self: bool,
     threads: int | None,
     json: Path | None,
+    per_query: bool,
     plot: Path | None,
     console: "Console",
 ) -> None:
-    """Evaluate and print; write the figures and the curve where asked.
+    """Evaluate and print; write the figures and the curves where asked.
 
     Args:
         query_files: Codes and labels of the queries.
         database_files: Codes and labels of the database.
-        top_k: Count the first so many of a ranking; ``None`` means all.
+        preset: Rule of a repository, see :func:`dmth_fast.evaluate_as`; ``None`` leaves it to ``settings``.
+        settings: What was asked for of the keywords of :func:`dmth_fast.evaluate`; ``None`` was not.
         bits: Width of a code; ``None`` takes the stored one, or eight times the bytes.
-        ties: How equal distances count, see :func:`dmth_fast.evaluate`.
-        normalizer: What average precision is divided by.
-        empty: What a query with nothing relevant counts.
-        precision_at: Cut-offs of precision, recall and NDCG.
+        exclude_self: Queries and database are one set, and no query finds itself.
         threads: ``None`` means all cores.
         json: Where the figures go, with definition, environment and file names.
-        plot: Where precision over recall goes.
+        per_query: Each query's values go there, too.
+        plot: Where the curves go.
         console: Where the table goes.
 
     Raises:
         TypeError: Codes or labels of another type.
-        ValueError: Codes or labels that do not fit together; the file or argument is named.
+        ValueError: Codes or labels that do not fit together, or options that exclude each other; the file
+            or argument is named.
     """
-    from dmth_fast import evaluate
-
     if json is not None:
         codefiles.check_suffix(json, (".json",))
+    elif per_query:
+        raise ValueError("--per-query needs --json to write to")
     if plot is not None:
         codefiles.check_suffix(plot, (".png", ".svg", ".pdf"))
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    if preset is not None:
+        own = [f"--{name.replace('_', '-')}" for name in chosen if name not in ("top_k", "precision_at")]
+        if own:
+            raise ValueError(f"--preset {preset} says how to count: leave {', '.join(own)} out")
     queries, database = (codefiles.read_codes(files[0], bits=bits) for files in (query_files, database_files))
     query_labels, database_labels = codefiles.read_label_pair(query_files[1], database_files[1])
     for codes, labels, files in (
@@ -64,35 +71,31 @@ def run(
             raise ValueError(
                 f"labels must be as many as codes: {files[1]} has {len(labels)}, {files[0]} has {len(codes)}"
             )
-    result = evaluate(
-        queries.codes,
-        query_labels,
-        database.codes,
-        database_labels,
-        top_k=top_k,
-        bits=database.bits,
-        ties=ties,
-        normalizer=normalizer,
-        empty=empty,
-        precision_at=precision_at,
-        threads=threads,
-    )
-    definition = f"ties {ties}, AP divided by {normalizer}, a query with nothing relevant: {empty}"
-    if result.num_empty:
-        definition += f" ({result.num_empty:,} such)"
-    sizes = f"{len(queries.codes):,} queries, {len(database.codes):,} in the database, {database.bits} bits"
-    console.print(report.measured_table(dict(result.rows()), title=sizes, caption=definition))
-    if json is not None:
-        write_json(json, result.to_dict() | _origin(query_files, database_files))
-    if plot is not None:
-        from dmth_fast import plots
+    from dmth_fast import evaluate, evaluate_as
 
-        plots.plot_pr_curves(
-            {f"mAP {result.map:.3f}": (result.pr_curve.recall, result.pr_curve.precision)},
-            plot,
-            title=f"Precision over recall, Hamming radius 0 to {database.bits}",
-            subtitle=sizes,
-        )
+    arrays = (queries.codes, query_labels, database.codes, database_labels)
+    common: dict[str, Any] = {
+        "bits": database.bits,
+        "exclude": "self" if exclude_self else None,
+        "threads": threads,
+    }
+    if preset is None:
+        result = evaluate(*arrays, **common, **chosen)
+    else:
+        result = evaluate_as(preset, *arrays, **common, **chosen)
+    interval = result.interval()
+    console.print(result)
+    console.print(f"mAP with its 95 % interval over queries: {interval}", style="dim")
+    if json is not None:
+        more = {"map_confidence": dataclasses.asdict(interval), **_origin(query_files, database_files)}
+        write_json(json, result.to_dict(per_query=per_query) | more)
+    if plot is not None:
+        result.plot(plot, name=query_files[0].stem, title=_title(result))
+
+
+def _title(result: "Report") -> str:
+    bits = result.settings["bits"]
+    return f"{result.num_queries:,} queries, {result.num_items:,} in the database, {bits} bits"
 
 
 def _origin(query_files: tuple[Path, Path], database_files: tuple[Path, Path]) -> dict[str, Any]:

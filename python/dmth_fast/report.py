@@ -18,7 +18,6 @@ __all__ = [
     "comparison_table",
     "estimate_table",
     "markdown",
-    "measured_table",
     "table",
     "used_columns",
 ]
@@ -251,20 +250,6 @@ def comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> "Group":
         grid.add_row(gain["first"], gain["second"], points, interval, style=style)
     caption = "mAP of first minus second; 95 % interval over queries, one seed; bold: excludes 0"
     return _framed("Paired differences", grid, caption)
-
-
-def measured_table(figures: Mapping[str, float], *, title: str, caption: str) -> "Group":
-    """Lay out the figures of one evaluation, one a line.
-
-    Args:
-        figures: Name to value, in order.
-        title: What was evaluated.
-        caption: The definition in force: ties, normalizer, empty queries.
-    """
-    grid = _grid("metric", "value")
-    for name, value in figures.items():
-        grid.add_row(name, f"{value:.4f}")
-    return _framed(title, grid, caption)
 
 
 def _grid(*headings: str) -> "Table":

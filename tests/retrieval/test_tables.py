@@ -1,7 +1,10 @@
 """Tables hold the figures of the reports, and the figure is drawn whole or not at all."""
 
+import io
+
 import numpy as np
 import pytest
+from rich.console import Console
 from samples import random_codes
 
 import dmth_fast as df
@@ -30,6 +33,17 @@ def test_markdown_and_latex_hold_the_figures():
     assert r"c\_d &" in latex
     assert reports["c_d"].to_markdown("x").splitlines()[2].startswith("| x |")
     assert r"\toprule" in reports["c_d"].to_latex()
+
+
+def test_a_report_prints_itself():
+    found = report(8, precision_at=[5], empty="skip")
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(found)
+    printed = console.export_text()
+    for name, value in found.rows():
+        assert f"{value:.4f}" in printed
+        assert name in printed
+    assert "30 queries, 200 items; bits=8, ties=expected" in printed
 
 
 def test_distances_of_relevant_and_other_items_add_up():

@@ -128,6 +128,61 @@ def test_evaluate_prints_and_writes_what_the_library_measures(run: Run, files: F
     assert (tmp_path / "e.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(("preset", "top_k"), [("hashnet", 20), ("pml_map_at_r", None), ("deephash", None)])
+def test_evaluate_by_the_rule_of_a_repository(
+    run: Run, files: Files, tmp_path: Path, preset: str, top_k: int | None
+) -> None:
+    paths = (files.queries, files.query_labels, files.database, files.database_labels)
+    cut = () if top_k is None else ("--top-k", top_k)
+    code, out, err = run("evaluate", *paths, "--preset", preset, *cut, "--json", tmp_path / "e.json")
+    assert (code, err) == (0, "")
+    arrays = [np.load(path) for path in paths]
+    expected = dmth_fast.evaluate_as(preset, *arrays, top_k=top_k)
+    assert f"{expected.map:.4f}" in out
+    assert f"preset={preset}" in out
+    written = json.loads((tmp_path / "e.json").read_text())
+    assert (written["map"], written["settings"]["preset"]) == (expected.map, preset)
+
+
+def test_evaluate_graded_leaving_one_out(run: Run, tmp_path: Path) -> None:
+    generator = np.random.default_rng(5)
+    codes, rows = generator.integers(0, 256, (60, 2), dtype=np.uint8), generator.random((60, 5)) < 0.4
+    write_codes(tmp_path / "c.safetensors", codes, bits=16, labels=rows.astype(np.uint8))
+    both = (tmp_path / "c.safetensors",) * 2
+    words = ("--graded", "cosine", "--gain", "linear", "--at", 5, "--at", 9, "--empty-ball", "skip")
+    code, out, err = run(
+        "evaluate", *both, *both, *words, "--exclude-self", "--json", tmp_path / "e.json", "--per-query",
+        "--plot", tmp_path / "e.png",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    chosen = {"graded": "cosine", "gain": "linear", "precision_at": [5, 9], "empty_ball": "skip"}
+    expected = dmth_fast.evaluate(codes, rows, codes, rows, exclude="self", **chosen)  # type: ignore[arg-type]
+    assert f"{expected.wap_at[9]:.4f}" in out
+    written = json.loads((tmp_path / "e.json").read_text())
+    assert written["ramap"] == expected.ramap
+    assert written["per_query"]["ndcg_at_5"] == expected.per_query["ndcg_at_5"].tolist()
+    assert written["map_confidence"]["low"] < written["map"] < written["map_confidence"]["high"]
+
+
+def test_the_words_of_options_are_those_of_the_library() -> None:
+    from dmth_fast import options
+    from dmth_fast.learning.recipes import RECIPES
+    from dmth_fast.retrieval import metrics, summary
+    from dmth_fast.retrieval.presets import PRESETS
+
+    for words, known in (
+        (options.Ties, metrics.TIES),
+        (options.Normalizer, metrics.NORMALIZERS),
+        (options.Empty, metrics.EMPTY),
+        (options.EmptyBall, metrics.EMPTY_BALLS),
+        (options.Graded, summary.GRADES),
+        (options.Gain, summary.GAINS),
+        (options.Preset, PRESETS),
+        (options.System, ("dmth", *RECIPES)),
+    ):
+        assert sorted(word.value for word in words) == sorted(known)
+
+
 def test_evaluate_takes_names_as_labels(run: Run, files: Files) -> None:
     words = np.array(["ape", "bee", "cat", "dog"])
     for path in (files.query_labels, files.database_labels):
@@ -143,6 +198,8 @@ def test_evaluate_refuses_bad_input_in_one_line(run: Run, files: Files, tmp_path
     np.save(tmp_path / "none.npy", np.zeros((0, 3), np.uint8))
     np.save(tmp_path / "empty.npy", np.zeros(0, np.int64))
     np.save(tmp_path / "real.npy", np.zeros(7))
+    np.save(tmp_path / "negative.npy", np.full(7, -1))
+    np.save(tmp_path / "few.npy", np.eye(7, dtype=bool))
     right = (files.queries, files.query_labels, files.database, files.database_labels)
     cases: list[tuple[tuple[object, ...], str]] = [
         ((right[0], right[3], *right[2:]), "labels must be as many as codes"),
@@ -151,6 +208,22 @@ def test_evaluate_refuses_bad_input_in_one_line(run: Run, files: Files, tmp_path
         ((*right, "--top-k", "0"), "top_k must be an integer >= 1, got 0"),
         ((*right, "--json", "e.txt"), "must end in .json"),
         ((*right, "--plot", "e.npy"), "must end in .png"),
+        ((*right, "--per-query"), "--per-query needs --json"),
+        ((*right, "--preset", "dsh"), "'dsh'"),
+        ((*right, "--preset", "csq", "--ties", "stable", "--empty", "zero"), "leave --ties, --empty out"),
+        (
+            (*right, "--preset", "pml_map_at_r", "--top-k", "5"),
+            "top_k must be None for preset 'pml_map_at_r'",
+        ),
+        ((*right, "--ties", "random"), "'random'"),
+        ((*right, "--at", "0"), "precision_at must be an integer >= 1, got 0"),
+        ((*right, "--at", "x"), "'x'"),
+        ((*right, "--gain", "linear"), "gain must be left alone unless the evaluation is graded"),
+        ((*right, "--exclude-self"), "exclude='self' needs the database codes as query codes"),
+        ((*right, "--bits", "20"), "padding bits set"),
+        ((right[0], tmp_path / "negative.npy", *right[2:]), "class ids from 0 to 2**63 - 1, got -1 in row 0"),
+        ((right[0], tmp_path / "few.npy", *right[2:]), "must both be class ids (1-D) or multi-hot"),
+        ((right[0], tmp_path / "none.txt", *right[2:]), "no such file"),
     ]
     for words, message in cases:
         code, out, err = run("evaluate", *words)

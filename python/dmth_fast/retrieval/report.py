@@ -230,10 +230,10 @@ class Report:
         return tables.to_latex({name: self})
 
     def plot(self, path: str | os.PathLike[str], *, name: str = "codes", title: str = "") -> None:
-        """Draw the curves to a file; several methods: :func:`dmth_fast.retrieval.tables.plot`."""
-        from dmth_fast.retrieval import tables
+        """Draw the curves to a file; several methods: :func:`dmth_fast.retrieval.figures.plot`."""
+        from dmth_fast.retrieval import figures
 
-        tables.plot({name: self}, path, title=title)
+        figures.plot({name: self}, path, title=title)
 
     def rows(self) -> list[tuple[str, float]]:
         """Name and value of each mean, in the order of the text table."""
@@ -248,21 +248,42 @@ class Report:
 
     def __str__(self) -> str:
         """A table of the means under one line that says how they were obtained."""
+        lines = [self._heading(), *(f"  {name:<18}{value:8.4f}" for name, value in self.rows())]
+        return "\n".join([*lines, *(f"  {remark}" for remark in self._remarks())])
+
+    def __rich__(self) -> Any:
+        """The same for a terminal: ``rich.print(report)``."""
+        from rich import box
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table("metric", box=box.SIMPLE_HEAVY, padding=(0, 1, 0, 0))
+        grid.add_column("value", justify="right")
+        for name, value in self.rows():
+            grid.add_row(name, f"{value:.4f}")
+        remarks = [Text(remark, style="dim") for remark in self._remarks()]
+        return Group(Text(self._heading(), style="bold"), grid, *remarks)
+
+    def _heading(self) -> str:
         chosen = ", ".join(f"{name}={value}" for name, value in self.settings.items() if value is not None)
-        lines = [f"{self.num_queries:,} queries, {self.num_items:,} items; {chosen}"]
-        lines += [f"  {name:<18}{value:8.4f}" for name, value in self.rows()]
+        return f"{self.num_queries:,} queries, {self.num_items:,} items; {chosen}"
+
+    def _remarks(self) -> list[str]:
+        """What the means leave out or count as 0."""
+        remarks = []
         if self.num_empty:
             treated = {"zero": "counted as 0", "skip": "left out"}.get(str(self.settings.get("empty")), "")
-            lines.append(f"  queries with nothing relevant: {self.num_empty} ({treated})")
+            remarks.append(f"queries with nothing relevant: {self.num_empty} ({treated})")
         if any(self.num_unlabelled):
             first = ", ".join(map(str, self.unlabelled_queries[:5]))
             more = ", ..." if len(self.unlabelled_queries) > 5 else ""
             named = f" (rows {first}{more})" if first else ""
-            lines.append(
-                f"  rows without a label: {self.num_unlabelled[0]} of the queries{named}, "
+            remarks.append(
+                f"rows without a label: {self.num_unlabelled[0]} of the queries{named}, "
                 f"{self.num_unlabelled[1]} of the database"
             )
-        return "\n".join(lines)
+        return remarks
 
     def _by_cutoff(self, prefix: str) -> dict[int, float]:
         names = [name for name in self.per_query if name.startswith(prefix)]
