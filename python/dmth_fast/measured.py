@@ -1,7 +1,8 @@
 """The ``evaluate`` command: codes and labels in files, figures in a table, a JSON file, a plot."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,16 +74,17 @@ def run(
             )
     from dmth_fast import evaluate, evaluate_as
 
-    arrays = (queries.codes, query_labels, database.codes, database_labels)
-    common: dict[str, Any] = {
-        "bits": database.bits,
-        "exclude": "self" if exclude_self else None,
-        "threads": threads,
-    }
-    if preset is None:
-        result = evaluate(*arrays, **common, **chosen)
-    else:
-        result = evaluate_as(preset, *arrays, **common, **chosen)
+    measure: Callable[..., Report] = evaluate if preset is None else partial(evaluate_as, preset)
+    result = measure(
+        queries.codes,
+        query_labels,
+        database.codes,
+        database_labels,
+        bits=database.bits,
+        exclude="self" if exclude_self else None,
+        threads=threads,
+        **chosen,
+    )
     interval = result.interval()
     console.print(result)
     console.print(f"mAP with its 95 % interval over queries: {interval}", style="dim")
