@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_TRIVIAL = "trivial: class as code"
+_TRIVIAL, _RANDOM = "trivial: class as code", "random codes"
 
 
 def run(
@@ -111,7 +111,7 @@ def _measure(
     trained: "Trained", queries: "ImageSet", database: "ImageSet", bits: int, turns: int
 ) -> tuple[list[dict[str, Any]], dict[str, "Report"]]:
     """The table's rows, and the full evaluation of each that has codes."""
-    from dmth_fast.retrieval.baselines import one_hot_codes
+    from dmth_fast.retrieval.baselines import one_hot_codes, random_codes
 
     labels = queries.required_labels("the demo").numpy()
     rows: list[dict[str, Any]] = []
@@ -126,22 +126,15 @@ def _measure(
         row["parameters"] = method.parameters
         row["images_per_second"] = _speed(method.encode or method.predict, database, turns)
         rows.append(row | {"seconds": method.seconds, "section": method.section})
-    classes = len(database.classes)
-    one_hot = [one_hot_codes(trained.student.predict(images), classes) for images in (queries, database)]
-    reports[_TRIVIAL] = _evaluate(one_hot[0], one_hot[1], queries, database, classes)
-    last = rows[-1]
-    rows.append(
-        {
-            "name": _TRIVIAL,
-            "accuracy": last["accuracy"],
-            "map": reports[_TRIVIAL].map,
-            "map_ties": list(reports[_TRIVIAL].map_interval),
-            "bits": classes,
-            "parameters": last["parameters"],
-            "images_per_second": last["images_per_second"],
-            "baseline": True,
-        }
-    )
+    classes, last = len(database.classes), rows[-1]
+    sides = (queries, database)
+    one_hot = [one_hot_codes(trained.student.predict(images), classes) for images in sides]
+    drawn = [random_codes(len(images), bits, seed=side) for side, images in enumerate(sides)]
+    kept = {name: last[name] for name in ("accuracy", "parameters", "images_per_second")}
+    for name, codes, width, same in ((_TRIVIAL, one_hot, classes, kept), (_RANDOM, drawn, bits, {})):
+        reports[name] = _evaluate(codes[0], codes[1], queries, database, width)
+        measured = {"map": reports[name].map, "map_ties": list(reports[name].map_interval), "bits": width}
+        rows.append({"name": name, **measured, **same, "baseline": True})
     return rows, reports
 
 
@@ -212,7 +205,7 @@ def _draw(
 ) -> None:
     """Precision over recall, and queries with their neighbours: some at random, and the worst."""
     subtitle = f"digits; {_protocol(queries, database, config)['split']}; seed {seed}"
-    shown = [name for name in reports if not name.startswith("teacher")]
+    shown = [name for name in reports if name != _RANDOM and not name.startswith("teacher")]
     plots.plot_pr_curves(
         {name: (reports[name].pr_curve.recall, reports[name].pr_curve.precision) for name in shown},
         out / "pr-curves.png",

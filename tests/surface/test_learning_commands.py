@@ -217,7 +217,7 @@ def test_demo_goes_through_and_its_files_fit_together(run: Run, tmp_path: Path) 
     assert torch.get_num_threads() == threads
     result = json.loads((out / "result.json").read_text())
     rows = {row["name"]: row for row in result["rows"]}
-    assert len(rows) == 9
+    assert len(rows) == 10
     for name in rows:
         assert name in printed
     # Ten classes: chance is one tenth, which two epochs are enough to leave behind.
@@ -225,6 +225,7 @@ def test_demo_goes_through_and_its_files_fit_together(run: Run, tmp_path: Path) 
     assert rows["fused teacher"]["map"] > 0.15
     assert rows["student alone"]["parameters"] * 20 < rows["fused teacher"]["parameters"]
     assert "map" not in rows["softmax average"]
+    assert 0.05 < rows["random codes"]["map"] < 0.15
     assert rows["trivial: class as code"]["accuracy"] == rows["student, more data"]["accuracy"]
 
     database, queries = digits(1)
@@ -243,7 +244,7 @@ def test_demo_goes_through_and_its_files_fit_together(run: Run, tmp_path: Path) 
     for picture in ("pr-curves.png", "neighbours.png"):
         assert (out / picture).stat().st_size < 200_000
     assert len(database) == len(codes["database"])
-    assert (out / "table.md").read_text().count("\n") == 11
+    assert (out / "table.md").read_text().count("\n") == 12
     assert run("search", out / "database.npy", out / "queries.npy", "-k", 5).code == 0
 
 
