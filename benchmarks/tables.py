@@ -35,10 +35,29 @@ def table(name: str) -> str:
     result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     if "recipe" in result:
         return "\n".join(result_markdown(result))
+    if "epoch" in result:
+        return "\n".join(epoch_table(result))
     if "benchmarks" not in result:
         return "\n".join(methods_table(result))
     tables = {"search": search_table, "evaluation": evaluation_table}
     return "\n".join(tables[result["benchmarks"][0]["group"]](result))
+
+
+def epoch_table(result: dict[str, Any]) -> list[str]:
+    """What measuring after an epoch takes, beside the epoch."""
+    epoch, evaluation, encoding = (result[name] for name in ("epoch", "evaluation", "encoding"))
+    share = 100 * evaluation["share_of_epoch"]
+    return [
+        "| | seconds | of the epoch |",
+        "|---|---:|---:|",
+        f"| an epoch of {epoch['backbone']}, {epoch['images']:,} images | {epoch['seconds']:.0f} | |",
+        f"| evaluation, {evaluation['queries']:,} queries against {evaluation['items']:,} codes of "
+        f"{evaluation['bits']} bits, every metric | {evaluation['seconds']:.2f} | {share:.2f} % |",
+        f"| encoding those {encoding['images']:,} images, apart | {encoding['seconds']:.0f} | |",
+        "",
+        f"Made by `python {result['command']}` on {environment.summary(result['environment'])}, "
+        f"{result['threads']} threads.",
+    ]
 
 
 def evaluation_table(result: dict[str, Any]) -> list[str]:
