@@ -47,16 +47,17 @@ def epoch_table(result: dict[str, Any]) -> list[str]:
     """What measuring after an epoch takes, beside the epoch."""
     epoch, evaluation, encoding = (result[name] for name in ("epoch", "evaluation", "encoding"))
     share = 100 * evaluation["share_of_epoch"]
+    sizes = f"{evaluation['queries']:,} queries against {evaluation['items']:,}"
+    work = f"{sizes} codes of {evaluation['bits']} bits"
+    machine = f"{environment.summary(result['environment'])}, {result['threads']} threads"
     return [
         "| | seconds | of the epoch |",
         "|---|---:|---:|",
         f"| an epoch of {epoch['backbone']}, {epoch['images']:,} images | {epoch['seconds']:.0f} | |",
-        f"| evaluation, {evaluation['queries']:,} queries against {evaluation['items']:,} codes of "
-        f"{evaluation['bits']} bits, every metric | {evaluation['seconds']:.2f} | {share:.2f} % |",
+        f"| evaluation, {work}, every metric | {evaluation['seconds']:.2f} | {share:.2f} % |",
         f"| encoding those {encoding['images']:,} images, apart | {encoding['seconds']:.0f} | |",
         "",
-        f"Made by `python {result['command']}` on {environment.summary(result['environment'])}, "
-        f"{result['threads']} threads.",
+        f"Made by `python {result['command']}` on {machine}.",
     ]
 
 

@@ -133,8 +133,8 @@ def _measure(
     kept = {name: last[name] for name in ("accuracy", "parameters", "images_per_second")}
     for name, codes, width, same in ((_TRIVIAL, one_hot, classes, kept), (_RANDOM, drawn, bits, {})):
         reports[name] = _evaluate(codes[0], codes[1], queries, database, width)
-        measured = {"map": reports[name].map, "map_ties": list(reports[name].map_interval), "bits": width}
-        rows.append({"name": name, **measured, **same, "baseline": True})
+        found = {"map": reports[name].map, "map_ties": list(reports[name].map_interval), "bits": width}
+        rows.append({"name": name, **found, **same, "baseline": True})
     return rows, reports
 
 
