@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dmth_fast.learning.baselines import Projection, itq_rotation, lsh, pca
 from dmth_fast.learning.data import ImageSet
-from dmth_fast.learning.frozen import Teacher
+from dmth_fast.learning.frozen import AnyTeacher, Teacher
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.network import image_batches
 from dmth_fast.learning.protocols import Split
@@ -105,7 +105,7 @@ def compare(
         add(name, codes=codes, predicted=guesses[0], bits=classes, **values)
 
     own = [fused.teacher_logits(part) for part in (query, database)]
-    speeds = [speed(partial(_run, teacher, classes), query) for teacher in fused.teachers]
+    speeds = [_teacher_speed(teacher, classes, query) for teacher in fused.teachers]
     for k, teacher in enumerate(fused.teachers):
         guesses = (own[0][k].argmax(1).numpy(), own[1][k].argmax(1).numpy())
         trivial(
@@ -116,12 +116,12 @@ def compare(
             kind="teacher",
             note="code: one-hot of its predicted class",
         )
-    together = 1 / sum(1 / value for value in speeds)
+    together = _together(speeds)
     average = [torch.stack([torch.softmax(o, 1) for o in part]).mean(0).argmax(1).numpy() for part in own]
     trivial(
         "softmax average of the teachers",
         (average[0], average[1]),
-        parameters=sum(teacher.num_parameters for teacher in fused.teachers),
+        parameters=_total([teacher.num_parameters for teacher in fused.teachers]),
         images_per_second=together,
         kind="average",
         note="code: one-hot of its predicted class",
@@ -176,8 +176,8 @@ def compare_without_labels(
     """
     parts = (split.train, split.query, split.database)
     columns = [fused.teacher_features(part) for part in parts]
-    speeds = [speed(partial(_run, teacher, 0), split.query) for teacher in fused.teachers]
-    together = 1 / sum(1 / value for value in speeds)
+    speeds = [_teacher_speed(teacher, 0, split.query) for teacher in fused.teachers]
+    together = _together(speeds)
     rows: list[Row] = []
     precisions: dict[str, Floats] = {}
 
@@ -198,7 +198,7 @@ def compare_without_labels(
         (t.name, t.num_parameters, speeds[k], [c[k] for c in columns]) for k, t in enumerate(fused.teachers)
     ]
     joined = [fused.outputs(part).features for part in parts]
-    parameters = sum(teacher.num_parameters for teacher in fused.teachers)
+    parameters = _total([teacher.num_parameters for teacher in fused.teachers])
     for name, size, images_per_second, (train, query, database) in [
         *every,
         ("all teachers", parameters, together, joined),
@@ -269,6 +269,23 @@ def _shuffled_accuracy(teacher: FusedTeacher, images: ImageSet) -> float | None:
 
 def _less(first: float | None, second: float | None) -> float | None:
     return None if first is None or second is None else first - second
+
+
+def _teacher_speed(teacher: AnyTeacher, classes: int, images: ImageSet) -> float | None:
+    """Images a second of a network; None for stored features, whose network is not here."""
+    return speed(partial(_run, teacher, classes), images) if isinstance(teacher, Teacher) else None
+
+
+def _together(speeds: Sequence[float | None]) -> float | None:
+    """Images a second of networks that run one after the other; None where one is unknown."""
+    known = [value for value in speeds if value is not None]
+    return 1 / sum(1 / value for value in known) if len(known) == len(speeds) else None
+
+
+def _total(numbers: Sequence[int | None]) -> int | None:
+    """The sum, None where one is unknown."""
+    known = [value for value in numbers if value is not None]
+    return sum(known) if len(known) == len(numbers) else None
 
 
 def _run(teacher: Teacher, classes: int, images: ImageSet) -> None:

@@ -84,7 +84,7 @@ class Method:
     name: str
     encode: Callable[[ImageSet], NDArray[np.uint8]] | None
     predict: Callable[[ImageSet], NDArray[np.int64]]
-    parameters: int
+    parameters: int | None
     seconds: float | None
     section: bool = False
 

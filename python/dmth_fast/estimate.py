@@ -40,21 +40,30 @@ def estimate(config: TrainConfig) -> dict[str, Any]:
     rows, passes, classes = len(split.train), config.fusion.views + 1, len(split.train.classes)
     training = config.student.training
     batches = max(1, rows // training.batch_size)
-    teachers, caching, teaching, width = [], 0.0, 0.0, 0
+    teachers: list[dict[str, Any]] = []
+    caching, teaching, width = 0.0, 0.0, 0
     pixels = split.train.images[: min(64, rows)]
     for card in config.teachers:
+        if card.stored:
+            stored = open_teacher(card, root)
+            teachers.append(
+                {"name": stored.name, "parameters": None, "macs": None, "images_per_second": None}
+            )
+            continue
         if card.weights is None:
             hasher = Hasher(card.backbone, config.bits, training=training, loss=config.student.loss)
             teaching += card.epochs * batches * _step(config, hasher, classes, split.train.size)
             teacher = Teacher(hasher, input_size=card.input_size, precision=card.precision)
         else:
-            teacher = open_teacher(card, root)
+            opened = open_teacher(card, root)
+            assert isinstance(opened, Teacher)
+            teacher = opened
         seconds = _seconds(lambda teacher=teacher: teacher.outputs(pixels, 0))  # type: ignore[misc]
         rate = len(pixels) / seconds
         caching += (rows * passes + len(split.query)) / rate
         side = teacher.input_size
         size = split.train.size if side is None else (side, side)
-        width += teacher.backbone.feature_dim
+        width += teacher.feature_dim
         teachers.append(
             {
                 "name": card.name or card.backbone,

@@ -16,9 +16,10 @@ from dmth_fast import environment
 from dmth_fast.atomic import write_json, write_text
 from dmth_fast.comparison import compare, compare_without_labels, differences
 from dmth_fast.learning.data import ImageSet, split_by_class
-from dmth_fast.learning.frozen import Teacher
+from dmth_fast.learning.frozen import AnyTeacher, Teacher
 from dmth_fast.learning.hasher import Hasher
-from dmth_fast.learning.protocols import open_split
+from dmth_fast.learning.protocols import Split, open_split, refuse_seen
+from dmth_fast.learning.stored import StoredFeatures
 from dmth_fast.learning.teacher import FusedTeacher
 from dmth_fast.learning.timm_backbone import DOWNLOAD
 from dmth_fast.trainconfig import TeacherConfig, TrainConfig, dump_config, load_config
@@ -90,6 +91,7 @@ def train(
         place = weights_path(root, weights)
         if isinstance(place, Path) and not place.exists():
             raise FileNotFoundError(f"weights {place} do not exist")
+    check_teachers(config, split, root)
     # Only now: a mistyped path must not leave a folder behind that the corrected command would refuse.
     write_text(out / "config.toml", dump_config(config))
     with watch.stage("teachers"):
@@ -186,8 +188,10 @@ def new_student(config: TrainConfig, root: Path) -> Hasher:
     )
 
 
-def open_teacher(card: TeacherConfig, root: Path) -> Teacher:
-    """Open the frozen network of a card that has weights: a file, a saved student, or timm's own."""
+def open_teacher(card: TeacherConfig, root: Path) -> AnyTeacher:
+    """Open the teacher of a card that is not trained here: weights of any kind, or stored features."""
+    if card.stored:
+        return StoredFeatures(card.backbone, root=root, name=card.name, seen=card.seen, licence=card.licence)
     place = weights_path(root, card.weights)
     network: str | Hasher = card.backbone
     if isinstance(place, Path) and place.is_dir():
@@ -207,11 +211,26 @@ def open_teacher(card: TeacherConfig, root: Path) -> Teacher:
     )
 
 
+def check_teachers(config: TrainConfig, split: Split, root: Path) -> None:
+    """Refuse, before anything is trained, teachers whose own card or stored features do not fit the split.
+
+    Raises:
+        ValueError: a teacher that has seen what the protocol forbids, or stored features of other images.
+    """
+    for card in config.teachers:
+        if card.carries_card:
+            teacher = open_teacher(card, root)
+            refuse_seen(config.protocol, teacher.name, teacher.seen)
+            if not teacher.live:
+                for part in (split.query, split.database, split.train):
+                    teacher.columns(part)
+
+
 def _teacher(
     config: TrainConfig, k: int, train_images: ImageSet, root: Path, out: Path, resume: bool, progress: bool
-) -> Teacher:
+) -> AnyTeacher:
     card = config.teachers[k]
-    if card.weights is not None:
+    if card.weights is not None or card.stored:
         return open_teacher(card, root)
     student = config.student
     # Teachers of one architecture differ by their seed.

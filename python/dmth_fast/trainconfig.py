@@ -21,6 +21,7 @@ from dmth_fast.learning.config import (
 )
 from dmth_fast.learning.fusion import FUSIONS
 from dmth_fast.learning.protocols import DataConfig, refuse_seen
+from dmth_fast.learning.stored import PREFIX
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,7 +34,8 @@ class TeacherConfig:
     """One teacher: a network with weights, or one that is trained first.
 
     Attributes:
-        backbone: its name.
+        backbone: its name; or ``features:FILE``, features computed elsewhere (see
+            :class:`~dmth_fast.learning.stored.StoredFeatures`), relative to the data root.
         weights: safetensors file or folder of a saved student, relative to the data root; ``download``:
             timm's own; None: trained on the training images.
         name: in tables; by default the backbone's.
@@ -41,6 +43,7 @@ class TeacherConfig:
         precision: ``fp32`` or ``bf16`` where it is run frozen.
         epochs: of its own training, at the student's other settings; only without weights.
         seen: what the weights were trained on, such as ``imagenet`` or ``cifar10-train``; protocols check it.
+            A saved student and a file of features may say so themselves.
         licence: of the weights.
     """
 
@@ -55,11 +58,25 @@ class TeacherConfig:
 
     def __post_init__(self) -> None:
         one_of("precision", self.precision, PRECISIONS)
+        if self.stored:
+            if self.weights is not None or self.epochs or self.input_size is not None:
+                raise ValueError(f"teacher {self.backbone} takes no weights, epochs or input_size")
+            return
         if (self.weights is None) != (self.epochs > 0):
             raise ValueError(
                 f"teacher {self.name or self.backbone} needs either weights or epochs > 0 to be trained, "
                 f"got weights {self.weights!r} and epochs {self.epochs}"
             )
+
+    @property
+    def stored(self) -> bool:
+        """Whether it is a file of features."""
+        return self.backbone.startswith(PREFIX)
+
+    @property
+    def carries_card(self) -> bool:
+        """Whether its file may say what it has seen: stored features, or the folder of a saved student."""
+        return self.stored or (self.weights is not None and not Path(self.weights).suffix)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +122,12 @@ class TrainConfig:
         if not self.teachers:
             raise ValueError("teachers must hold at least one [[teachers]] table, got none")
         for teacher in self.teachers:
-            if teacher.weights is not None:
+            # What trains here sees the training images alone; what has a card is asked when it is opened.
+            if teacher.seen or (teacher.weights is not None and not teacher.carries_card):
                 refuse_seen(self.protocol, teacher.name or teacher.backbone, teacher.seen)
         if not self.labels:
             for teacher in self.teachers:
-                if teacher.weights is None:
+                if teacher.weights is None and not teacher.stored:
                     raise ValueError(
                         f"teacher {teacher.name or teacher.backbone} needs weights, since without labels "
                         "none is trained: a safetensors file, the folder of a saved student, or 'download'"

@@ -9,10 +9,10 @@ import torch
 
 from dmth_fast import FusedTeacher, Hasher
 from dmth_fast.learning.augmentation import crop_and_flip
+from dmth_fast.learning.batches import StudentBatches
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.frozen import Teacher
 from dmth_fast.learning.fusion import FUSIONS
-from dmth_fast.learning.objective import StudentBatches
 
 VIEWS: dict[str, Any] = {"padding": 1, "flip": False, "batch_size": 64}
 

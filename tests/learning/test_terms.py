@@ -11,10 +11,21 @@ from torch import Tensor
 from dmth_fast import Hasher
 from dmth_fast.learning.config import LossConfig
 from dmth_fast.learning.data import ImageSet
-from dmth_fast.learning.distillation import code_term, feature_term, logit_term, relational_term
+from dmth_fast.learning.distillation import (
+    balanced_term,
+    code_term,
+    dist_term,
+    feature_term,
+    logit_term,
+    queue_term,
+    relational_term,
+    self_term,
+    standardized_logit_term,
+)
+from dmth_fast.learning.ensemble import confidence_weights, ensemble_term, entropy_weights, equal_weights
 from dmth_fast.learning.losses import build_loss, l2_quantization, ortho_loss, random_centers
 from dmth_fast.learning.losses.greedy import straight_through_sign
-from dmth_fast.learning.losses.quantizers import swd_quantization
+from dmth_fast.learning.losses.quantizers import bihalf_codes, bihalf_quantization, swd_quantization
 
 B, BITS, CLASSES = 5, 12, 4
 
@@ -84,6 +95,117 @@ def test_logit_term_is_tempered_divergence() -> None:
     assert float(logit_term(own, other, temperature=tau)) == pytest.approx(tau**2 * total / B)
 
 
+def test_balanced_term_is_cosine_and_smooth_distance() -> None:
+    a, b = 2 * draw(B, 7), draw(B, 7, seed=1)
+    total = 0.0
+    for i in range(B):
+        total += 0.9 * (1 - cosine(a[i], b[i])) / B
+        for j in range(7):
+            gap = abs(float(a[i, j] - b[i, j]))
+            total += 0.1 * (0.5 * gap * gap if gap < 1 else gap - 0.5) / (7 * B)
+    assert float(balanced_term(a, b)) == pytest.approx(total)
+
+
+def zscore(values: list[float]) -> list[float]:
+    mean = sum(values) / len(values)
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / len(values))
+    return [(value - mean) / deviation for value in values]
+
+
+def test_queue_term_compares_standardised_rows_without_the_image_itself() -> None:
+    h, other = draw(B, BITS), draw(B, 7, seed=1)
+    queue, queue_other = draw(9, BITS, seed=2), draw(9, 7, seed=3)
+    same = torch.zeros(B, 9, dtype=torch.bool)
+    same[0, 3] = same[2, 8] = same[2, 1] = True
+    total, count = 0.0, 0
+    for i in range(B):
+        kept = [j for j in range(9) if not same[i, j]]
+        own = zscore([cosine(torch.tanh(h[i]), torch.tanh(queue[j])) for j in kept])
+        wanted = zscore([cosine(torch.tanh(other[i]), torch.tanh(queue_other[j])) for j in kept])
+        total += sum((a - b) ** 2 for a, b in zip(own, wanted, strict=True))
+        count += len(kept)
+    assert float(queue_term(h, other, queue, queue_other, same)) == pytest.approx(total / count)
+
+
+def test_standardized_logit_term_is_the_divergence_of_z_scores() -> None:
+    own, other, tau = draw(B, CLASSES), draw(B, CLASSES, seed=1), 2.0
+    total = 0.0
+    for i in range(B):
+        scores = []
+        for side in (own[i].tolist(), other[i].tolist()):
+            mean = sum(side) / CLASSES
+            deviation = math.sqrt(sum((v - mean) ** 2 for v in side) / (CLASSES - 1)) + 1e-7
+            scores.append(softmax([(v - mean) / deviation / tau for v in side]))
+        total += sum(p * math.log(p / q) for q, p in zip(*scores, strict=True))
+    assert float(standardized_logit_term(own, other, temperature=tau)) == pytest.approx(tau**2 * total / B)
+
+
+def pearson(a: list[float], b: list[float]) -> float:
+    return sum(x * y for x, y in zip(zscore(a), zscore(b), strict=True)) / len(a)
+
+
+def test_dist_term_is_the_correlation_of_rows_and_columns() -> None:
+    own, other, tau = draw(B, CLASSES), draw(B, CLASSES, seed=1), 2.0
+    p, q = ([softmax([v / tau for v in row]) for row in side.tolist()] for side in (own, other))
+    rows = sum(pearson(p[i], q[i]) for i in range(B)) / B
+    columns = sum(pearson([row[c] for row in p], [row[c] for row in q]) for c in range(CLASSES)) / CLASSES
+    assert float(dist_term(own, other, temperature=tau)) == pytest.approx(2 - rows - columns)
+
+
+def test_self_term_is_one_minus_the_cosine_of_codes() -> None:
+    strong, weak = draw(B, BITS), draw(B, BITS, seed=1)
+    expected = sum(1 - cosine(torch.tanh(strong[i]), torch.tanh(weak[i])) for i in range(B)) / B
+    assert float(self_term(strong, weak)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("teachers", [1, 2, 4])
+def test_teachers_are_weighed_as_published(teachers: int) -> None:
+    logits, labels = 2 * draw(B, teachers, CLASSES), torch.tensor([0, 3, 1, 1, 2])
+    confident, certain = confidence_weights(logits, labels), entropy_weights(logits, labels)
+    for i in range(B):
+        chances = [softmax(row) for row in logits[i].tolist()]
+        losses = softmax([-math.log(row[int(labels[i])]) for row in chances])
+        entropies = [-sum(p * math.log(p) for p in row) for row in chances]
+        for k in range(teachers):
+            if teachers == 1:
+                expected = (1.0, 1.0)
+            else:
+                expected = (
+                    (1 - losses[k]) / (teachers - 1),
+                    (1 - entropies[k] / sum(entropies)) / (teachers - 1),
+                )
+            assert float(confident[i, k]) == pytest.approx(expected[0])
+            assert float(certain[i, k]) == pytest.approx(expected[1])
+    assert equal_weights(logits, labels).sum(1).tolist() == pytest.approx([1.0] * B)
+
+
+def test_ensemble_term_is_the_weighted_sum_of_divergences() -> None:
+    own, teachers, tau = draw(B, CLASSES), draw(B, 3, CLASSES, seed=1), 2.5
+    weights = torch.softmax(draw(B, 3, seed=2), 1)
+    total = 0.0
+    for k in range(3):
+        for i in range(B):
+            part = logit_term(own[i : i + 1], teachers[i : i + 1, k], temperature=tau)
+            total += float(weights[i, k] * part) / B
+    assert float(ensemble_term(own, teachers, weights, temperature=tau)) == pytest.approx(total)
+
+
+@pytest.mark.parametrize("rows", [6, 7])
+def test_bihalf_codes_set_each_bit_in_half_of_the_batch(rows: int) -> None:
+    h = draw(rows, BITS).requires_grad_()
+    codes = bihalf_codes(h)
+    for j in range(BITS):
+        column = h[:, j].tolist()
+        upper = sorted(column, reverse=True)[: rows // 2]
+        assert codes[:, j].tolist() == [1.0 if value in upper else -1.0 for value in column]
+    slope = draw(rows, BITS, seed=1)
+    codes.backward(slope)
+    assert h.grad is not None
+    assert torch.equal(h.grad, slope)
+    expected = (torch.tanh(h.detach()) - codes.detach()).square().mean()
+    assert float(bihalf_quantization(h.detach())) == pytest.approx(float(expected))
+
+
 def test_l2_quantization_is_the_distance_from_the_corners() -> None:
     h = draw(B, BITS)
     expected = sum((abs(math.tanh(float(v))) - 1) ** 2 for v in h.flatten()) / h.numel()
@@ -95,6 +217,16 @@ TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "code": lambda a, b: code_term(a, b, temperature=0.7),
     "relational": relational_term,
     "logit": lambda a, b: logit_term(a, b, temperature=4.0),
+    "balanced": balanced_term,
+    "queue": lambda a, b: queue_term(
+        a, b, draw(5, 6, seed=2), draw(5, 6, seed=3), torch.eye(4, 5, dtype=torch.bool)
+    ),
+    "standardized": lambda a, b: standardized_logit_term(a, b, temperature=2.0),
+    "dist": lambda a, b: dist_term(a, b, temperature=2.0),
+    "self": self_term,
+    "ensemble": lambda a, b: ensemble_term(
+        a, b.reshape(4, 2, 3).repeat(1, 1, 2), torch.full((4, 2), 0.5), temperature=2.0
+    ),
 }
 
 
@@ -106,6 +238,10 @@ def test_gradients_reach_the_student_only(name: str) -> None:
     assert student.grad is not None
     assert student.grad.abs().sum() > 0
     assert teacher.grad is None
+
+
+def test_bihalf_quantization_gradient() -> None:
+    assert torch.autograd.gradcheck(bihalf_quantization, draw(4, 6).requires_grad_())
 
 
 def test_ortho_gradient() -> None:

@@ -51,6 +51,72 @@ def crop_and_flip(images: Tensor, index: Tensor, *, seed: int, view: int, paddin
     return images
 
 
+def strengthen(images: Tensor, index: Tensor, *, seed: int, view: int) -> Tensor:
+    """Change brightness by up to 40 % and grey out a square of half the side, somewhere in each image.
+
+    Decided by ``(seed, view, index)`` as :func:`crop_and_flip`, of whose views this makes strong ones.
+
+    Args:
+        images: uint8 (b, 3, h, w).
+        index: int64 (b,), the images' positions in their set.
+        seed: of the run.
+        view: number of the view, at least 0.
+
+    Returns:
+        uint8 (b, 3, h, w).
+
+    Example:
+        >>> import torch
+        >>> image = torch.full((1, 3, 4, 4), 100, dtype=torch.uint8)
+        >>> int((strengthen(image, torch.tensor([7]), seed=0, view=1) == 128).sum()) >= 3 * 4
+        True
+    """
+    noise = _hash(index, seed, view + 2**20)
+    height, width = images.shape[-2:]
+
+    def fraction(shift: int) -> Tensor:
+        low = (noise >> np.uint64(shift)) & np.uint64(0xFFFF)
+        return torch.from_numpy(low.astype(np.float32) / 65536)
+
+    factor = (0.6 + 0.8 * fraction(0)).view(-1, 1, 1, 1)
+    changed = (images.float() * factor).round_().clamp_(0, 255).to(torch.uint8)
+    sides = (height // 2, width // 2)
+    top, left = (
+        (fraction(shift) * (whole - side + 1)).long()[:, None]
+        for shift, whole, side in zip((16, 32), (height, width), sides, strict=True)
+    )
+    rows, columns = torch.arange(height), torch.arange(width)
+    inside = ((rows >= top) & (rows < top + sides[0]))[:, :, None] & (
+        (columns >= left) & (columns < left + sides[1])
+    )[:, None, :]
+    return changed.masked_fill(inside[:, None], 128)
+
+
+def mix(images: Tensor, *, alpha: float) -> tuple[Tensor, Tensor, float]:
+    """Mix each image with a random partner of the batch, ``lambda x_i + (1 - lambda) x_j``, rounded to uint8.
+
+    ``lambda ~ Beta(alpha, alpha)``, one for the batch, from torch's random state (Zhang et al., mixup, ICLR
+    2018).
+
+    Args:
+        images: uint8 (b, 3, h, w).
+        alpha: above 0.
+
+    Returns:
+        The mixed images uint8 (b, 3, h, w), the partners' positions int64 (b,), and lambda.
+
+    Example:
+        >>> import torch
+        >>> mixed, partner, share = mix(torch.full((2, 3, 4, 4), 9, dtype=torch.uint8), alpha=1.0)
+        >>> mixed.unique().tolist(), 0 <= share <= 1
+        ([9], True)
+    """
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    partner = torch.randperm(len(images))
+    mixed = images.float().mul_(share).add_(images[partner].float(), alpha=1 - share)
+    return mixed.round_().clamp_(0, 255).to(torch.uint8), partner, share
+
+
 def normalize(images: Tensor, normalization: Normalization) -> Tensor:
     """Scale uint8 (b, 3, h, w) to 0..1, subtract the mean, divide by the deviation: float32, channels last.
 

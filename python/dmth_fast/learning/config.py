@@ -124,36 +124,79 @@ class DistillationConfig:
     """Weights of the terms that pull the student towards the teacher; 0 leaves a term out.
 
     Attributes:
-        feature: cosine between projected student features and fused teacher features.
+        feature: between projected student features and fused teacher features.
         code: cross-entropy between bit probabilities; needs equal bits.
-        relational: difference of the similarity matrices of the batch.
-        logit: Kullback-Leibler divergence of the class distributions.
+        relational: difference of the similarity matrices of the batch, or of batch and queue.
+        logit: between the class distributions.
+        self_distillation: cosine between the codes of a strong view of each image and of its usual one.
+        feature_loss: form of the feature term, a key of ``distillation.FEATURE_TERMS``.
+        feature_standardization: of the fused features as targets: ``none``, ``dimension`` or ``phi-s``; None:
+            ``dimension`` for ``balanced``, else ``none``.
+        queue: earlier codes that the relational term compares each batch with; 0: the batch with itself.
+        logit_loss: form of the logit term, a key of ``distillation.LOGIT_TERMS``.
+        teacher_weights: the logit term follows the ``fused`` teacher, or each teacher of its own with weights
+            that are a key of ``ensemble.TEACHER_WEIGHTS``; ``confidence`` reads labels.
         code_temperature: tau of the code term.
         logit_temperature: tau of the logit term.
+        mixup: alpha of the Beta distribution of shares by which two images are mixed; 0 mixes none.
+        live: teachers are run in every step on the very pixels of the student, nothing is cached for it; each
+            epoch is a new view. With a teacher mixup and self-distillation need it.
     """
 
     feature: float = 4.0
     code: float = 4.0
     relational: float = 4.0
     logit: float = 0.0
+    self_distillation: float = 0.0
+    feature_loss: str = "cosine"
+    feature_standardization: str | None = None
+    queue: int = 0
+    logit_loss: str = "kl"
+    teacher_weights: str = "fused"
     code_temperature: float = 1.0
     logit_temperature: float = 4.0
+    mixup: float = 0.0
+    live: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("feature", "code", "relational", "logit"):
+        for name in ("feature", "code", "relational", "logit", "self_distillation", "queue", "mixup"):
             at_least(name, getattr(self, name), 0)
         above("code_temperature", self.code_temperature, 0)
         above("logit_temperature", self.logit_temperature, 0)
+        if self.feature_standardization is not None:
+            one_of("feature_standardization", self.feature_standardization, STANDARDIZATIONS)
+        if self.teacher_weights != "fused" and (not self.logit or self.logit_loss != "kl"):
+            raise ValueError(
+                f"teacher_weights={self.teacher_weights!r} weighs the teachers in the logit term: it needs "
+                f"logit above 0 and logit_loss='kl', got {self.logit} and {self.logit_loss!r}"
+            )
+        if self.queue and not self.relational:
+            raise ValueError(f"queue={self.queue} is of the relational term, whose weight is 0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class HasherConfig:
-    """Everything that shapes a student; nested sections, whose keys are all different."""
+    """Everything that shapes a student; nested sections, whose keys are all different.
 
+    Attributes:
+        head: a key of ``heads.HEADS``: ``bn``, or ``bihalf``.
+        head_init: what the head starts from: ``random`` weights, or ``itq`` of the backbone's first features.
+        training: the run.
+        augmentation: the random views.
+        loss: on labels.
+        distillation: towards the teacher.
+    """
+
+    head: str = "bn"
+    head_init: str = "random"
     training: TrainingConfig = field(default_factory=TrainingConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
+
+    def __post_init__(self) -> None:
+        one_of("head", self.head, ("bn", "bihalf"))
+        one_of("head_init", self.head_init, ("random", "itq"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +209,7 @@ class FusionConfig:
         dim: length d of each projected teacher feature.
         standardization: of teacher features: ``none``, ``dimension`` (mean and deviation) or ``phi-s``.
         dropout: on the standardised teacher features.
+        teacher_dropout: chance by which each teacher is left out for an image in training; one always stays.
         attention_temperature: tau_a of the softmax over teachers.
         entropy_bonus: rho, weight of the entropy of the attention, which is maximised.
         hash_weight: eta, weight of the hash loss beside the cross-entropy.
@@ -179,6 +223,7 @@ class FusionConfig:
     dim: int = 256
     standardization: str = "dimension"
     dropout: float = 0.3
+    teacher_dropout: float = 0.0
     attention_temperature: float = 4.0
     entropy_bonus: float = 0.1
     hash_weight: float = 1.0
@@ -201,6 +246,7 @@ class FusionConfig:
         at_least("hash_weight", self.hash_weight, 0)
         above("attention_temperature", self.attention_temperature, 0)
         within("dropout", self.dropout, 0, 1)
+        within("teacher_dropout", self.teacher_dropout, 0, 1)
 
 
 def at_least(name: str, value: float, low: float) -> None:

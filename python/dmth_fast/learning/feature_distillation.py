@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from dmth_fast.learning.augmentation import crop_and_flip
@@ -14,8 +13,8 @@ from dmth_fast.learning.config import AugmentationConfig, at_least
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.distillation import FEATURE_TERMS
 from dmth_fast.learning.features import FeatureCache
-from dmth_fast.learning.frozen import Teacher
-from dmth_fast.learning.network import image_batches, prepare, run_backbone
+from dmth_fast.learning.frozen import AnyTeacher
+from dmth_fast.learning.network import prepare, run_backbone
 
 __all__ = ["FeatureBatches", "FeatureObjective", "ViewConfig"]
 
@@ -66,7 +65,7 @@ class FeatureBatches:
         self,
         config: ViewConfig,
         images: ImageSet,
-        teacher: Teacher,
+        teacher: AnyTeacher,
         student: Backbone,
         directory: Path | None,
     ) -> None:
@@ -89,7 +88,7 @@ class FeatureBatches:
             pixels, index, seed=self._config.seed, view=view, padding=kind.padding, flip=kind.flip
         )
 
-    def _view(self, teacher: Teacher, view: int) -> tuple[dict[str, Any], Callable[[], dict[str, Tensor]]]:
+    def _view(self, teacher: AnyTeacher, view: int) -> tuple[dict[str, Any], Callable[[], dict[str, Tensor]]]:
         manifest = {
             "kind": "view",
             "teacher": teacher.identity,
@@ -99,8 +98,6 @@ class FeatureBatches:
         }
 
         def compute() -> dict[str, Tensor]:
-            batches = image_batches(self._images, 250)
-            parts = [teacher.outputs(self._pixels(x, i, view), 0)["features"] for i, x in batches]
-            return {"features": torch.cat(parts)}
+            return teacher.columns(self._images, 0, lambda pixels, index: self._pixels(pixels, index, view))
 
         return manifest, compute

@@ -1,6 +1,6 @@
 """A frozen network as a teacher: its features, its logits, and its card."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,16 @@ from torch import Tensor
 
 from dmth_fast.learning.backbones import build_backbone
 from dmth_fast.learning.config import DEVICES, PRECISIONS, one_of
+from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.features import Columns
 from dmth_fast.learning.hasher import Hasher
-from dmth_fast.learning.network import prepare, run_backbone
+from dmth_fast.learning.network import image_batches, prepare, run_backbone
+from dmth_fast.learning.stored import PREFIX, StoredFeatures
 from dmth_fast.learning.weights import state_hash
+
+__all__ = ["AnyTeacher", "Teacher", "as_teacher"]
+
+_BATCH = 500
 
 
 class Teacher:
@@ -25,7 +31,7 @@ class Teacher:
         input_size: side in pixels to which images are resized; by default what the backbone wants.
         precision: ``fp32`` or ``bf16``.
         device: ``auto`` (a GPU if there is one) or ``cpu``.
-        seen: what its weights were trained on, such as ``imagenet``; written to the student's card.
+        seen: what its weights were trained on, such as ``imagenet``; by default what a Hasher's card says.
         licence: of the weights; written to the student's card.
 
     Raises:
@@ -37,6 +43,9 @@ class Teacher:
         Traceback (most recent call last):
         ValueError: teacher resnet20 needs weights: pass a safetensors file, or a trained Hasher
     """
+
+    live = True
+    """Whether it can be shown any image, as against stored features."""
 
     def __init__(
         self,
@@ -66,6 +75,7 @@ class Teacher:
                 )
             self.backbone = build_backbone(network, weights).to(memory_format=torch.channels_last)
             state, self.num_classes = dict(self.backbone.state_dict()), self.backbone.num_classes
+        self.feature_dim = self.backbone.feature_dim
         self.backbone.eval().requires_grad_(self._hasher is not None)
         self.name = name or self.backbone.name
         self.input_size = input_size or self.backbone.input_size
@@ -83,7 +93,15 @@ class Teacher:
     @property
     def card(self) -> dict[str, Any]:
         """Return what a saved student says of this teacher."""
-        return {"name": self.name, "seen": list(self.seen), "licence": self.licence, **self.identity}
+        hasher = self._hasher
+        return {
+            "name": self.name,
+            "seen": list(self.seen),
+            "licence": self.licence,
+            "classes": self.num_classes if hasher is None else list(hasher.classes),
+            "labels": self.num_classes > 0 if hasher is None else hasher.hash_loss is not None,
+            **self.identity,
+        }
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -95,6 +113,20 @@ class Teacher:
             "normalization": [list(part) for part in self.backbone.normalization],
             "precision": self.precision,
         }
+
+    def columns(
+        self,
+        images: ImageSet,
+        num_classes: int = 0,
+        show: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> Columns:
+        """Return :meth:`outputs` of a whole set, each batch changed by ``show(pixels, index)`` first."""
+        rows: dict[str, list[Tensor]] = {}
+        for index, pixels in image_batches(images, _BATCH):
+            seen = pixels if show is None else show(pixels, index)
+            for name, column in self.outputs(seen, num_classes).items():
+                rows.setdefault(name, []).append(column)
+        return {name: torch.cat(columns) for name, columns in rows.items()}
 
     def outputs(self, pixels: Tensor, num_classes: int) -> Columns:
         """Return ``features`` of uint8 images and, if its classifier has ``num_classes``, ``logits``."""
@@ -117,3 +149,23 @@ class Teacher:
         if loss is None:
             raise ValueError(f"teacher {self.name} was trained without labels and names no classes")
         return loss.logits(self._hasher.network.head(features))
+
+
+AnyTeacher = Teacher | StoredFeatures
+
+
+def as_teacher(item: "AnyTeacher | Hasher | str") -> AnyTeacher:
+    """Make a teacher of a trained Hasher, or of the word ``features:FILE``.
+
+    Raises:
+        ValueError: the name of a network, which needs weights.
+        FileNotFoundError: no such file of features.
+
+    Example:
+        >>> as_teacher("mobilenet_v2")
+        Traceback (most recent call last):
+        ValueError: teacher mobilenet_v2 needs weights: pass a safetensors file, or a trained Hasher
+    """
+    if isinstance(item, Teacher | StoredFeatures):
+        return item
+    return StoredFeatures(item) if isinstance(item, str) and item.startswith(PREFIX) else Teacher(item)

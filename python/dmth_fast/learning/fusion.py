@@ -16,8 +16,11 @@ class Fusion(nn.Module):
 
     output_dim: int
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the fused features and the weight of each teacher for each image (rows sum to 1)."""
+    def forward(self, z: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the fused features and the weight of each teacher for each image (rows sum to 1).
+
+        Teachers that are not ``kept``, bool (b, teachers), have weight 0.
+        """
         raise NotImplementedError
 
 
@@ -29,9 +32,10 @@ class MeanFusion(Fusion):
         super().__init__()
         self.output_dim, self.teachers = dim, teachers
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the mean over teachers and equal weights."""
-        return z.mean(1), z.new_full(z.shape[:2], 1 / self.teachers)
+        weights = masked_softmax(z.new_zeros(z.shape[:2]), kept)
+        return (weights[..., None] * z).sum(1), weights
 
 
 class ConcatFusion(Fusion):
@@ -42,9 +46,10 @@ class ConcatFusion(Fusion):
         super().__init__()
         self.output_dim, self.teachers = teachers * dim, teachers
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the concatenation and equal weights."""
-        return z.flatten(1), z.new_full(z.shape[:2], 1 / self.teachers)
+    def forward(self, z: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the concatenation, kept parts scaled up for those left out, and equal weights."""
+        weights = masked_softmax(z.new_zeros(z.shape[:2]), kept)
+        return (self.teachers * weights[..., None] * z).flatten(1), weights
 
 
 class StaticFusion(Fusion):
@@ -55,9 +60,9 @@ class StaticFusion(Fusion):
         self.output_dim, self.temperature = dim, temperature
         self.weight = nn.Parameter(torch.zeros(teachers))
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the weighted sum and the weights."""
-        weights = torch.softmax(self.weight / self.temperature, 0).expand(z.shape[:2])
+        weights = masked_softmax((self.weight / self.temperature).expand(z.shape[:2]), kept)
         return (weights[..., None] * z).sum(1), weights
 
 
@@ -77,10 +82,10 @@ class AttentionFusion(Fusion):
         self.gate = nn.Linear(dim, hidden, bias=False)
         self.score = nn.Linear(hidden, 1, bias=False)
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the weighted sum and the weights."""
         scores = self.score(torch.tanh(self.value(z)) * torch.sigmoid(self.gate(z)))[..., 0]
-        weights = torch.softmax(scores / self.temperature, 1)
+        weights = masked_softmax(scores / self.temperature, kept)
         return (weights[..., None] * z).sum(1), weights
 
 
@@ -93,6 +98,31 @@ FUSIONS: dict[str, Callable[[int, int, float], Fusion]] = {
 """Fusions by name, built from the number of teachers, the projected length and the temperature."""
 
 
+def masked_softmax(scores: Tensor, kept: Tensor | None) -> Tensor:
+    """Softmax of each row over the ``kept`` entries; the others have weight 0.
+
+    Example:
+        >>> import torch
+        >>> masked_softmax(torch.zeros(1, 3), torch.tensor([[True, False, True]])).tolist()
+        [[0.5, 0.0, 0.5]]
+    """
+    return torch.softmax(scores if kept is None else scores.masked_fill(~kept, float("-inf")), 1)
+
+
+def keep_teachers(rows: int, teachers: int, rate: float) -> Tensor:
+    """Draw which teachers speak for each image: each is left out by chance ``rate``, one always stays.
+
+    Returns:
+        bool (rows, teachers).
+
+    Example:
+        >>> keep_teachers(100, 3, 1.0).sum(1).unique().tolist()
+        [1]
+    """
+    drawn = torch.rand(rows, teachers)
+    return (drawn >= rate).scatter(1, drawn.argmax(1, keepdim=True), True)
+
+
 def entropy(weights: Tensor) -> Tensor:
     """Mean entropy in nats of weights (b, teachers).
 
@@ -101,7 +131,8 @@ def entropy(weights: Tensor) -> Tensor:
         >>> round(entropy(torch.full((3, 2), 0.5)).item(), 4)
         0.6931
     """
-    return -torch.xlogy(weights, weights).sum(1).mean()
+    # A teacher that was left out has weight 0, where the logarithm has no gradient.
+    return -torch.xlogy(weights, weights.clamp_min(1e-12)).sum(1).mean()
 
 
 class FusedNetwork(nn.Module):
@@ -117,6 +148,7 @@ class FusedNetwork(nn.Module):
         num_classes: of the classifier.
         temperature: of the attention.
         dropout: on the standardised features.
+        teacher_dropout: chance by which a teacher is left out for an image in training.
         standardization: of the features.
         probes: which teachers get a linear classifier of their own here, having none for these classes.
     """
@@ -131,13 +163,14 @@ class FusedNetwork(nn.Module):
         num_classes: int,
         temperature: float,
         dropout: float,
+        teacher_dropout: float = 0.0,
         standardization: str,
         probes: tuple[bool, ...],
     ) -> None:
         super().__init__()
         one_of("fusion", fusion, FUSIONS)
         self.standardizations = nn.ModuleList(Standardization(standardization, length) for length in dims)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout, self.teacher_dropout = nn.Dropout(dropout), teacher_dropout
         self.projections = nn.ModuleList(nn.Linear(length, dim) for length in dims)
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in dims)
         self.fusion = FUSIONS[fusion](len(dims), dim, temperature)
@@ -163,7 +196,11 @@ class FusedNetwork(nn.Module):
 
     def forward(self, features: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return fused features F, code values h, logits o and the teachers' weights."""
-        fused, weights = self.fusion(self.project(features))
+        z = self.project(features)
+        kept = None
+        if self.training and self.teacher_dropout:
+            kept = keep_teachers(len(z), z.shape[1], self.teacher_dropout).to(z.device)
+        fused, weights = self.fusion(z, kept)
         return fused, self.head(fused), self.classifier(fused), weights
 
     def project(self, features: list[Tensor]) -> Tensor:

@@ -13,11 +13,12 @@ from torch import Tensor
 import dmth_fast
 from dmth_fast.atomic import write_json
 from dmth_fast.learning.backbones import Backbone, build_backbone, fill
+from dmth_fast.learning.batches import StudentBatches
 from dmth_fast.learning.config import HasherConfig, at_least, configure, from_mapping, one_of, to_mapping
 from dmth_fast.learning.data import ImageSet, from_array, open_images
 from dmth_fast.learning.losses import HashLoss, build_centers, build_loss
 from dmth_fast.learning.network import HashNetwork, image_batches, prepare
-from dmth_fast.learning.objective import StudentBatches, StudentObjective
+from dmth_fast.learning.objective import StudentObjective
 from dmth_fast.learning.selection import recompute_norms
 from dmth_fast.learning.sources import fit_size
 from dmth_fast.learning.timm_backbone import TimmNetwork
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 RECIPES = ("dmth", "plain")
 FORMAT = "dmth-fast-hasher-1"
+STATISTICS_ROWS = 8192
+"""Images from which statistics at the start of training are taken."""
 
 
 class Hasher:
@@ -78,7 +81,7 @@ class Hasher:
         with torch.random.fork_rng():
             torch.manual_seed(self.config.training.seed)
             network = build_backbone(backbone, weights)
-            self.network = HashNetwork(_without_classifier(network), bits).to(
+            self.network = HashNetwork(_without_classifier(network), bits, self.config.head).to(
                 memory_format=torch.channels_last
             )
         self.network.eval()
@@ -154,9 +157,11 @@ class Hasher:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             objective = StudentObjective(self.network, self.hash_loss, self.config, teacher)
+        batches = StudentBatches(train, self.network.backbone, self.config, teacher, unlabelled)
+        self._start(objective, batches, teacher, train)
         self.history = train_objective(
             objective,
-            StudentBatches(train, self.network.backbone, self.config, teacher, unlabelled),
+            batches,
             self.config.training,
             title=f"{self.backbone} {recipe}",
             settings={
@@ -326,6 +331,19 @@ class Hasher:
             raise ValueError(
                 f"teacher knows the classes {teacher.classes}, the training images have {train.classes}"
             )
+        weights = self.config.distillation
+        wanting = [name for name in ("mixup", "self_distillation") if getattr(weights, name)]
+        if wanting and not weights.live:
+            raise ValueError(
+                f"{' and '.join(wanting)} needs the teachers live, since cached targets are of other pixels: "
+                "pass live=True, or 0"
+            )
+        if weights.live and not teacher.live:
+            raise ValueError("live=True needs networks as teachers: stored features have seen no such pixels")
+        if weights.teacher_weights != "fused" and not teacher.config.labels:
+            raise ValueError(
+                "teacher_weights needs teachers with classes: train the fused teacher with labels"
+            )
         if teacher.config.augmentation != self.config.augmentation:
             raise ValueError(
                 "the student must see the teacher's views: the teacher's augmentation is "
@@ -337,6 +355,23 @@ class Hasher:
                 f"the code term needs equal bits, the teacher has {teacher.bits}, the student {self.bits}: "
                 "pass code=0 or the same bits"
             )
+
+    def _start(
+        self,
+        objective: StudentObjective,
+        batches: StudentBatches,
+        teacher: "FusedTeacher | None",
+        train: ImageSet,
+    ) -> None:
+        """Take the statistics that training starts from: of the targets, and of the first features."""
+        some = torch.linspace(0, len(train) - 1, min(len(train), STATISTICS_ROWS)).long()
+        if objective.standardization is not None and teacher is not None:
+            cached = batches.target_features
+            features = teacher.features(train.select(some)) if cached is None else cached[some]
+            objective.standardization.fit(features)
+        if self.config.head_init == "itq":
+            first = self._run(train.select(some), 256, lambda features, _: features)
+            self.network.head.initialize(first, seed=self.config.training.seed)
 
     def _validator(self, validation: ImageSet) -> Callable[[], Metrics]:
         labels = validation.required_labels("validation").numpy()

@@ -1,6 +1,10 @@
-"""The layers between features and codes."""
+"""The layers between features and codes, found by name."""
 
+import torch
 from torch import Tensor, nn
+
+from dmth_fast.learning.baselines import itq_rotation, pca
+from dmth_fast.learning.losses.quantizers import bihalf_codes
 
 
 class HashHead(nn.Module):
@@ -23,3 +27,44 @@ class HashHead(nn.Module):
         """Return code values (b, bits)."""
         values: Tensor = self.norm(self.linear(features))
         return values
+
+    def initialize(self, features: Tensor, *, seed: int) -> None:
+        """Start from ITQ: W are principal components of ``features`` (n, feature_dim), rotated to bits.
+
+        Source: Gong and Lazebnik, CVPR 2011; the batch norm starts from the statistics of these features.
+
+        Raises:
+            ValueError: more bits than the length of the features.
+        """
+        projection = pca(features, self.linear.out_features)
+        matrix = projection.then(itq_rotation(projection(features), seed=seed)).matrix
+        with torch.no_grad():
+            self.linear.weight.copy_(matrix.T)
+            values = features.double() @ matrix
+            # A deviation of 1 for each bit, by W itself: what the batch norm would divide by.
+            scale = values.std(0).clamp_min(1e-6)
+            self.linear.weight.div_(scale[:, None])
+            self.norm.running_mean.copy_((values / scale).mean(0))  # type: ignore[union-attr]
+            self.norm.running_var.fill_(1.0)  # type: ignore[union-attr]
+
+
+class BiHalfHead(HashHead):
+    """:class:`HashHead` whose values in training are bi-half codes: each bit set in half of the batch.
+
+    ``h = bihalf(BN(W f))`` with the gradient passed straight through (Li and van Gemert, AAAI 2021); outside
+    training ``BN(W f)``, whose sign is the stored bit.
+
+    Example:
+        >>> import torch
+        >>> BiHalfHead(16, 8)(torch.randn(4, 16)).abs().unique().tolist()
+        [1.0]
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return code values (b, bits)."""
+        values = super().forward(features)
+        return bihalf_codes(values) if self.training else values
+
+
+HEADS: dict[str, type[HashHead]] = {"bn": HashHead, "bihalf": BiHalfHead}
+"""Heads by name."""

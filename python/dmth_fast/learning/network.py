@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from dmth_fast.learning.augmentation import normalize
 from dmth_fast.learning.backbones import Backbone
 from dmth_fast.learning.data import ImageSet
-from dmth_fast.learning.heads import HashHead
+from dmth_fast.learning.heads import HEADS
 
 
 class HashNetwork(nn.Module):
@@ -19,10 +19,10 @@ class HashNetwork(nn.Module):
         head: gives code values (b, bits).
     """
 
-    def __init__(self, backbone: Backbone, bits: int) -> None:
+    def __init__(self, backbone: Backbone, bits: int, head: str = "bn") -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = HashHead(backbone.feature_dim, bits)
+        self.head = HEADS[head](backbone.feature_dim, bits)
 
     def forward(self, images: Tensor, precision: str = "fp32") -> tuple[Tensor, Tensor]:
         """Return features (b, feature_dim) and code values (b, bits), both float32."""

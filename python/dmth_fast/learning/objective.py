@@ -5,22 +5,50 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from dmth_fast.learning.augmentation import crop_and_flip
-from dmth_fast.learning.backbones import Backbone
-from dmth_fast.learning.config import HasherConfig
-from dmth_fast.learning.data import ImageSet
-from dmth_fast.learning.distillation import code_term, feature_term, logit_term, relational_term
+from dmth_fast.learning.codequeue import CodeQueue
+from dmth_fast.learning.config import DistillationConfig, HasherConfig, one_of
+from dmth_fast.learning.distillation import (
+    FEATURE_TERMS,
+    LOGIT_TERMS,
+    code_term,
+    queue_term,
+    relational_term,
+    self_term,
+)
+from dmth_fast.learning.ensemble import TEACHER_WEIGHTS, ensemble_term, equal_weights
 from dmth_fast.learning.losses import QUANTIZERS, HashLoss
-from dmth_fast.learning.network import HashNetwork, prepare
+from dmth_fast.learning.network import HashNetwork
+from dmth_fast.learning.parallel import gather_rows
+from dmth_fast.learning.standardization import Standardization
 
 if TYPE_CHECKING:
     from dmth_fast.learning.teacher import FusedTeacher
 
+__all__ = ["StudentObjective", "Targets"]
+
 Targets = dict[str, Tensor]
+"""What a batch brings along, by name, a row an image.
+
+The teacher's ``features`` F, ``values`` h, ``logits`` o and ``teacher_logits``; ``index`` of the images;
+``strong`` views; ``partner`` labels and ``share`` of mixing.
+"""
 
 
 class StudentObjective(nn.Module):
-    """``L = L_hash + sum of weight * term + lambda quant``, as named terms with the sum under ``"loss"``."""
+    """``L = L_hash + sum of weight * term + lambda quant``, as named terms with the sum under ``"loss"``.
+
+    Several processes each run the network on their share of a batch; what it says is gathered, so that terms
+    on pairs see the pairs of the whole batch, and every process has the same loss.
+
+    Args:
+        network: of the student.
+        hash_loss: on labels; None learns from the teacher alone.
+        config: of the student.
+        teacher: gives the targets; None without one.
+
+    Raises:
+        ValueError: a term of an unknown name.
+    """
 
     def __init__(
         self,
@@ -33,30 +61,46 @@ class StudentObjective(nn.Module):
         self.network, self.hash_loss = network, hash_loss
         self._loss, self._weights = config.loss, config.distillation
         self._precision = config.training.precision
-        # Only training needs the projection: it is left behind when the student is saved.
-        self.projection = (
-            nn.Linear(network.backbone.feature_dim, teacher.feature_dim)
-            if teacher is not None and config.distillation.feature
-            else None
-        )
+        weights = config.distillation
+        check_names(weights)
+        # Only training needs projection, standardisation and queue: they are left behind when it is saved.
+        self.projection: nn.Linear | None = None
+        self.standardization: Standardization | None = None
+        self.queue: CodeQueue | None = None
+        if teacher is not None and weights.feature:
+            self.projection = nn.Linear(network.backbone.feature_dim, teacher.feature_dim)
+            balanced = "dimension" if weights.feature_loss == "balanced" else "none"
+            self.standardization = Standardization(
+                weights.feature_standardization or balanced, teacher.feature_dim
+            )
+        if teacher is not None and weights.queue:
+            bits = network.head.linear.out_features
+            self.queue = CodeQueue(weights.queue, bits=bits, target_bits=teacher.bits)
 
     def forward(self, images: Tensor, labels: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """Return the terms of normalised images, labels and the teacher's F, h, o (empty without one).
+        """Return the terms of normalised images, their labels and what else the batch brings along.
 
         The labels belong to the first images; those after them are unlabelled and follow the teacher alone.
         """
-        features, h = self.network(images, self._precision)
+        count = len(labels)
+        features, h = (_joined(rows, count) for rows in self.network(images, self._precision))
+        strong = targets.get("strong")
+        targets = {name: _joined(rows, count) for name, rows in targets.items() if name != "strong"}
+        labels = gather_rows(labels)
         terms: dict[str, Tensor] = {}
         if self.hash_loss is not None:
-            terms["hash"] = self.hash_loss(h[: len(labels)], labels)
+            terms["hash"] = self._on_labels(self.hash_loss, h[: len(labels)], labels, targets)
         loss = terms.get("hash", h.new_zeros(()))
         if self._loss.quantization:
             terms["quantization"] = QUANTIZERS[self._loss.quantizer](h)
             loss = loss + self._loss.quantization * terms["quantization"]
-        if targets:
-            for name, term in self._distillation(features, h, targets).items():
-                terms[name] = term
-                loss = loss + getattr(self._weights, name) * term
+        if "values" in targets:
+            terms |= self._distillation(features, h, labels, targets)
+        if strong is not None:
+            other = _joined(self.network(strong, self._precision)[1], count)
+            terms["self_distillation"] = self_term(other, h)
+        for name in terms.keys() - {"hash", "quantization"}:
+            loss = loss + getattr(self._weights, name) * terms[name]
         return {"loss": loss, **terms}
 
     def on_step(self, step: int) -> None:
@@ -64,92 +108,68 @@ class StudentObjective(nn.Module):
         if self.hash_loss is not None:
             self.hash_loss.on_step(step)
 
-    def _distillation(self, features: Tensor, h: Tensor, targets: Targets) -> dict[str, Tensor]:
+    @staticmethod
+    def _on_labels(loss: HashLoss, h: Tensor, labels: Tensor, targets: Targets) -> Tensor:
+        value: Tensor = loss(h, labels)
+        if "partner" not in targets:
+            return value
+        share = targets["share"][0]
+        partner: Tensor = loss(h, targets["partner"][: len(labels)])
+        return share * value + (1 - share) * partner
+
+    def _distillation(
+        self, features: Tensor, h: Tensor, labels: Tensor, targets: Targets
+    ) -> dict[str, Tensor]:
         weights = self._weights
         terms: dict[str, Tensor] = {}
-        if self.projection is not None:
-            terms["feature"] = feature_term(self.projection(features), targets["features"])
+        if self.projection is not None and self.standardization is not None:
+            wanted = self.standardization(targets["features"])
+            terms["feature"] = FEATURE_TERMS[weights.feature_loss](self.projection(features), wanted)
         if weights.code:
             terms["code"] = code_term(h, targets["values"], temperature=weights.code_temperature)
         if weights.relational:
-            terms["relational"] = relational_term(h, targets["values"])
+            terms["relational"] = self._relational(h, targets)
         if weights.logit and self.hash_loss is not None:
-            own = self.hash_loss.logits(h)
-            terms["logit"] = logit_term(own, targets["logits"], temperature=weights.logit_temperature)
+            terms["logit"] = self._logit(self.hash_loss.logits(h), labels, targets)
         return terms
 
+    def _relational(self, h: Tensor, targets: Targets) -> Tensor:
+        if self.queue is None:
+            return relational_term(h, targets["values"])
+        values, wanted, index = self.queue.entries()
+        same = targets["index"][:, None] == index[None]
+        if self.training:
+            self.queue.push(h, targets["values"], targets["index"])
+        # Fewer than two others have no deviation to compare by: the first step only fills the queue.
+        if len(index) < 2:
+            return h.sum() * 0.0
+        return queue_term(h, targets["values"], values, wanted, same)
 
-class StudentBatches:
-    """Augmented, normalised images with labels and, if there is a teacher, its outputs for the same view.
-
-    Args:
-        images: the epoch's images, with labels unless no loss reads them.
-        backbone: says how images are normalised.
-        config: of the student.
-        teacher: whose views and targets are shown.
-        unlabelled: images of which ``unlabelled_batch`` join each batch, with targets and without labels.
-        views: V, how many the teacher sees; 0: the images as they are; None: as many as it was trained on.
-    """
-
-    def __init__(
-        self,
-        images: ImageSet,
-        backbone: Backbone,
-        config: HasherConfig,
-        teacher: "FusedTeacher | None",
-        unlabelled: ImageSet | None = None,
-        views: int | None = None,
-    ) -> None:
-        self._images, self._backbone, self._augmentation = images, backbone, config.augmentation
-        # Without a hash loss no label is read.
-        self._labels = torch.zeros(len(images), dtype=torch.int64) if images.labels is None else images.labels
-        self._seed = config.training.seed if teacher is None else teacher.config.training.seed
-        self._views, self._targets, self._more = 0, [], None
-        if teacher is not None:
-            self._views = teacher.config.views if views is None else views
-            seen = range(self._views) if self._views else (None,)
-            self._targets = [teacher.targets(images, view) for view in seen]
-            if unlabelled is not None:
-                many = teacher.config.unlabelled_views
-                self._more = StudentBatches(unlabelled, backbone, config, teacher, views=many)
-        self._more_count = 0 if unlabelled is None else min(config.training.unlabelled_batch, len(unlabelled))
-        self._order, self._epoch, self._round, self._position = torch.zeros(0, dtype=torch.int64), -1, 0, 0
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def batch(self, index: Tensor, epoch: int) -> tuple[Tensor, Tensor, Targets]:
-        """Return normalised images, labels and targets of the images at ``index`` in ``epoch``."""
-        images, targets = self._show(index, epoch)
-        if self._more is not None:
-            others, other_targets = self._more._show(self._next(epoch), epoch)
-            images = torch.cat([images, others]).contiguous(memory_format=torch.channels_last)
-            targets = {name: torch.cat([column, other_targets[name]]) for name, column in targets.items()}
-        return images, self._labels[index], targets
-
-    def _show(self, index: Tensor, epoch: int) -> tuple[Tensor, Targets]:
-        view = epoch % self._views if self._views else epoch
-        augmentation = self._augmentation
-        pixels = crop_and_flip(
-            self._images.images[index],
-            index,
-            seed=self._seed,
-            view=view,
-            padding=augmentation.padding,
-            flip=augmentation.flip,
+    def _logit(self, own: Tensor, labels: Tensor, targets: Targets) -> Tensor:
+        weights, temperature = self._weights, self._weights.logit_temperature
+        if weights.teacher_weights == "fused":
+            return LOGIT_TERMS[weights.logit_loss](own, targets["logits"], temperature=temperature)
+        teachers = targets["teacher_logits"].reshape(len(own), -1, own.shape[1])
+        count = len(labels)
+        # Images without a label cannot say which teacher is right.
+        shares = torch.cat(
+            [
+                TEACHER_WEIGHTS[weights.teacher_weights](teachers[:count], labels),
+                equal_weights(teachers[count:], labels),
+            ]
         )
-        columns = self._targets[view if self._views else 0] if self._targets else {}
-        targets = {name: column[index].to(torch.float32) for name, column in columns.items()}
-        return prepare(self._backbone, pixels), targets
+        return ensemble_term(own, teachers, shares, temperature=temperature)
 
-    def _next(self, epoch: int) -> Tensor:
-        """Draw the next unlabelled images; an epoch begins a new order, so that a resumed run is the same."""
-        more = self._more_count
-        if epoch != self._epoch or self._position + more > len(self._order):
-            self._round = self._round + 1 if epoch == self._epoch else 1
-            generator = torch.Generator().manual_seed(self._seed + 7919 * epoch + 104_729 * self._round)
-            self._order = torch.randperm(len(self._more or ()), generator=generator)
-            self._epoch, self._position = epoch, 0
-        chosen = self._order[self._position : self._position + more]
-        self._position += more
-        return chosen
+
+def check_names(weights: DistillationConfig) -> None:
+    """Raise ValueError for a term or weighting that no dict knows."""
+    one_of("feature_loss", weights.feature_loss, FEATURE_TERMS)
+    one_of("logit_loss", weights.logit_loss, LOGIT_TERMS)
+    one_of("teacher_weights", weights.teacher_weights, ("fused", *TEACHER_WEIGHTS))
+
+
+def _joined(rows: Tensor, labelled: int) -> Tensor:
+    """Gather a batch whose first ``labelled`` rows have labels: those of all processes come first."""
+    if len(rows) == labelled:
+        return gather_rows(rows)
+    return torch.cat([gather_rows(rows[:labelled]), gather_rows(rows[labelled:])])

@@ -1,25 +1,24 @@
 """Several frozen networks, fused by a small trained head into one teacher."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import dmth_fast
-from dmth_fast.learning.augmentation import crop_and_flip
 from dmth_fast.learning.config import FusionConfig, configure, one_of, to_mapping
 from dmth_fast.learning.data import ImageSet, open_images
 from dmth_fast.learning.features import Columns, FeatureCache
-from dmth_fast.learning.frozen import Teacher
-from dmth_fast.learning.fusion import FUSIONS, AttentionFusion, FusedNetwork, entropy
+from dmth_fast.learning.frozen import AnyTeacher, Teacher, as_teacher
+from dmth_fast.learning.fusion import FUSIONS, AttentionFusion, FusedNetwork
+from dmth_fast.learning.fusion_objective import FusionBatches, FusionObjective
 from dmth_fast.learning.hasher import Hasher
-from dmth_fast.learning.losses import QUANTIZERS, HashLoss, build_centers, build_loss
-from dmth_fast.learning.network import image_batches
+from dmth_fast.learning.losses import build_centers, build_loss
 from dmth_fast.learning.training import Metrics, train_objective
 from dmth_fast.learning.unlabelled import UnlabelledNetwork
+from dmth_fast.learning.views import TeacherViews
 from dmth_fast.learning.weights import state_hash
 
 __all__ = ["FusedOutputs", "FusedTeacher", "Teacher"]
@@ -47,7 +46,8 @@ class FusedTeacher:
     Source: Salman, Taherinia, Zabihzadeh, Multimedia Tools and Applications 82, 2023.
 
     Args:
-        teachers: :class:`Teacher` objects or trained Hashers, at least one.
+        teachers: :class:`Teacher` objects, trained Hashers, or stored features (``"features:clip.npy"``), at
+            least one.
         fusion: ``attention``, ``mean``, ``concat`` or ``static``.
         bits: width of the hash layer.
         cache: folder for cached features, shared between runs; None keeps them in memory.
@@ -65,7 +65,7 @@ class FusedTeacher:
 
     def __init__(
         self,
-        teachers: Sequence["Teacher | Hasher"],
+        teachers: Sequence["AnyTeacher | Hasher | str"],
         fusion: str = "attention",
         bits: int = 64,
         *,
@@ -77,13 +77,18 @@ class FusedTeacher:
         one_of("fusion", fusion, FUSIONS)
         if not 1 <= bits <= 4096:
             raise ValueError(f"bits must lie in 1..4096, got {bits}")
-        self.teachers = tuple(item if isinstance(item, Teacher) else Teacher(item) for item in teachers)
+        self.teachers = tuple(as_teacher(item) for item in teachers)
         self.bits = bits
         self.config = configure(FusionConfig, {"fusion": fusion, **config})
         self.classes: tuple[str, ...] = ()
         self.history: list[Metrics] = []
         self.cache = FeatureCache(None if cache is None else Path(cache))
-        self.cache_seconds = 0.0
+        self.views = TeacherViews(
+            self.teachers,
+            self.cache,
+            augmentation=self.config.augmentation,
+            seed=self.config.training.seed,
+        )
         self._network: FusedNetwork | UnlabelledNetwork | None = None
         self._centers: Tensor | None = None
         self._state_hash = ""
@@ -118,10 +123,22 @@ class FusedTeacher:
         return [teacher.card for teacher in self.teachers]
 
     @property
-    def num_parameters(self) -> int:
-        """Number of values in all teachers and the head."""
+    def num_parameters(self) -> int | None:
+        """Number of values in all teachers and the head; None with stored features, of an unknown network."""
+        numbers = [teacher.num_parameters for teacher in self.teachers]
+        known = [number for number in numbers if number is not None]
         head = sum(parameter.numel() for parameter in self.network.parameters())
-        return head + sum(teacher.num_parameters for teacher in self.teachers)
+        return head + sum(known) if len(known) == len(numbers) else None
+
+    @property
+    def cache_seconds(self) -> float:
+        """Seconds that running the teachers has taken; what was read from the cache took none."""
+        return self.views.seconds
+
+    @property
+    def live(self) -> bool:
+        """Whether every teacher can be shown new images."""
+        return all(teacher.live for teacher in self.teachers)
 
     def fit(
         self,
@@ -153,22 +170,23 @@ class FusedTeacher:
         with torch.random.fork_rng():
             torch.manual_seed(config.training.seed)
             network = FusedNetwork(
-                tuple(teacher.backbone.feature_dim for teacher in self.teachers),
+                tuple(teacher.feature_dim for teacher in self.teachers),
                 fusion=config.fusion,
                 dim=config.dim,
                 bits=self.bits,
                 num_classes=len(train.classes),
                 temperature=config.attention_temperature,
                 dropout=config.dropout,
+                teacher_dropout=config.teacher_dropout,
                 standardization=config.standardization,
                 probes=tuple(teacher.num_classes != len(train.classes) for teacher in self.teachers),
             )
         network.set_statistics([columns["features"] for columns in views[0]])
         self._centers = build_centers(config.loss, len(train.classes), self.bits, seed=config.training.seed)
-        objective = _FusionObjective(network, build_loss(config.loss, self._centers), config)
+        objective = FusionObjective(network, build_loss(config.loss, self._centers), config)
         self.history = train_objective(
             objective,
-            _FusionBatches(views, labels),
+            FusionBatches(views, labels),
             config.training,
             title=f"{config.fusion} of {len(self.teachers)} teachers",
             settings={
@@ -189,7 +207,7 @@ class FusedTeacher:
         config, count = self.config, len(self.teachers)
         self.classes, self._centers, self.history = (), None, []
         network = UnlabelledNetwork(
-            tuple(teacher.backbone.feature_dim for teacher in self.teachers),
+            tuple(teacher.feature_dim for teacher in self.teachers),
             dim=config.dim,
             bits=self.bits,
             standardization=config.standardization,
@@ -248,115 +266,79 @@ class FusedTeacher:
         labels = images.required_labels("accuracy")
         return float((self.logits(images).argmax(1) == labels).float().mean())
 
-    def teacher_logits(self, images: ImageSet) -> list[Tensor]:
+    def teacher_logits(self, images: ImageSet, view: int | None = None) -> list[Tensor]:
         """Return each teacher's own logits (n, classes): of its classifier, or a linear one on features."""
-        if not isinstance(self.network, FusedNetwork):
-            raise ValueError("a FusedTeacher without labels names no classes")
-        results = []
-        for k in range(len(self.teachers)):
-            columns = self._columns(k, images, None)
-            if "logits" in columns:
-                results.append(columns["logits"].float())
-            else:
-                with torch.inference_mode():
-                    standardized = self.network.standardizations[k](columns["features"])
-                    results.append(self.network.probes[str(k)](standardized))
-        return results
+        return [self._own_logits(k, self._columns(k, images, view)) for k in range(len(self.teachers))]
 
     def average_probabilities(self, images: ImageSet) -> Tensor:
         """Return the mean of the teachers' own softmax outputs (n, classes): the baseline of any fusion."""
         return torch.stack([torch.softmax(logits, 1) for logits in self.teacher_logits(images)]).mean(0)
 
-    def targets(self, images: ImageSet, view: int | None) -> Columns:
+    def targets(self, images: ImageSet, view: int | None, *, every_teacher: bool = False) -> Columns:
         """Return what a student learns from, cached as fp16: ``features`` F, ``values`` h, ``logits`` o.
 
-        Of one random view, or of the images as they are (None).
+        Args:
+            images: n images.
+            view: number of the random view; None: the images as they are.
+            every_teacher: also the teachers' own ``teacher_logits`` (n, teachers * classes).
         """
-        manifest = {"kind": "fused", "head": self.state_hash, **self._view_manifest(images, view)}
-
-        def compute() -> Columns:
-            columns = self.outputs(images, view)._asdict()
-            return {
-                name: columns[name] for name in ("features", "values", "logits") if columns[name].shape[1]
-            }
-
-        return self.cache.get(manifest, compute)
-
-    def _view_manifest(self, images: ImageSet, view: int | None) -> dict[str, Any]:
-        augmentation = None if view is None else to_mapping(self.config.augmentation)
-        seed = None if view is None else self.config.training.seed
-        return {
-            "images": images.content_hash(),
-            "rows": len(images),
-            "view": view,
-            "augmentation": augmentation,
-            "seed": seed,
-            "teachers": [teacher.identity for teacher in self.teachers],
-            "classes": len(self.classes),
+        manifest = {
+            "kind": "fused",
+            "head": self.state_hash,
+            **self.views.manifest(images, view, len(self.classes)),
         }
 
-    def _columns(self, k: int, images: ImageSet, view: int | None) -> Columns:
-        manifest = self._view_manifest(images, view)
-        manifest |= {"kind": "teacher", "teachers": [manifest["teachers"][k]]}
-        # Features do not depend on the classes: a run without labels shares them with one that has labels.
-        manifest["classes"] *= self.teachers[k].num_classes == len(self.classes)
-        return self.cache.get(manifest, lambda: self._compute(k, images, view))
+        def compute() -> Columns:
+            return self._target_columns(self.outputs(images, view))
 
-    def _compute(self, k: int, images: ImageSet, view: int | None) -> Columns:
-        begin = time.perf_counter()
-        rows: dict[str, list[Tensor]] = {}
-        augmentation, seed = self.config.augmentation, self.config.training.seed
-        for index, pixels in image_batches(images, 500):
-            if view is not None:
-                pixels = crop_and_flip(
-                    pixels, index, seed=seed, view=view, padding=augmentation.padding, flip=augmentation.flip
-                )
-            for name, column in self.teachers[k].outputs(pixels, len(self.classes)).items():
-                rows.setdefault(name, []).append(column)
-        self.cache_seconds += time.perf_counter() - begin
-        return {name: torch.cat(columns) for name, columns in rows.items()}
+        columns = self.cache.get(manifest, compute)
+        if every_teacher:
+            columns |= self.cache.get(
+                manifest | {"kind": "teacher logits"},
+                lambda: {"teacher_logits": torch.cat(self.teacher_logits(images, view), 1)},
+            )
+        return columns
+
+    def live_targets(self, pixels: Tensor, *, every_teacher: bool = False) -> Columns:
+        """Run the teachers on uint8 images (b, 3, h, w); float32 columns as those of :meth:`targets`.
+
+        Raises:
+            ValueError: a teacher of stored features, which can be shown nothing.
+        """
+        found = []
+        for teacher in self.teachers:
+            if not isinstance(teacher, Teacher):
+                raise ValueError(f"teacher {teacher.name} has stored features and cannot be run live")
+            found.append(teacher.outputs(pixels, len(self.classes)))
+        outputs = FusedOutputs(*self._fuse([columns["features"] for columns in found])[0])
+        targets = self._target_columns(outputs)
+        if every_teacher:
+            own = [self._own_logits(k, columns) for k, columns in enumerate(found)]
+            targets["teacher_logits"] = torch.cat(own, 1)
+        # Not inference tensors: the student's terms are differentiated beside them.
+        return {name: column.clone() for name, column in targets.items()}
+
+    @staticmethod
+    def _target_columns(outputs: FusedOutputs) -> Columns:
+        columns = {"features": outputs.features, "values": outputs.values, "logits": outputs.logits}
+        return {name: column for name, column in columns.items() if column.shape[1]}
+
+    def _own_logits(self, k: int, columns: Columns) -> Tensor:
+        if not isinstance(self.network, FusedNetwork):
+            raise ValueError("a FusedTeacher without labels names no classes")
+        if "logits" in columns:
+            return columns["logits"].float()
+        with torch.inference_mode():
+            logits: Tensor = self.network.probes[str(k)](
+                self.network.standardizations[k](columns["features"])
+            )
+        return logits
+
+    def _columns(self, k: int, images: ImageSet, view: int | None) -> Columns:
+        return self.views.columns(k, images, view, len(self.classes))
 
     def _fuse(self, features: list[Tensor]) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
         self.network.eval()
         with torch.inference_mode():
             chunks = zip(*(torch.split(column, 4096) for column in features), strict=True)
             return [self.network(list(chunk)) for chunk in chunks]
-
-
-class _FusionObjective(nn.Module):
-    """``CE(o, y) + eta L_hash(h, y) + lambda quant(h) - rho H(a)``, and the cross-entropy of each probe."""
-
-    def __init__(self, network: FusedNetwork, hash_loss: HashLoss, config: FusionConfig) -> None:
-        super().__init__()
-        self.network, self.hash_loss, self._config = network, hash_loss, config
-
-    def forward(self, features: list[Tensor], labels: Tensor) -> dict[str, Tensor]:
-        config, cross_entropy = self._config, nn.functional.cross_entropy
-        _, h, logits, weights = self.network(features)
-        terms = {"classifier": cross_entropy(logits, labels), "hash": self.hash_loss(h, labels)}
-        terms["entropy"] = entropy(weights)
-        loss = (
-            terms["classifier"] + config.hash_weight * terms["hash"] - config.entropy_bonus * terms["entropy"]
-        )
-        if config.loss.quantization:
-            terms["quantization"] = QUANTIZERS[config.loss.quantizer](h)
-            loss = loss + config.loss.quantization * terms["quantization"]
-        standardized = self.network.standardize(features)
-        for k, probe in self.network.probes.items():
-            loss = loss + cross_entropy(probe(standardized[int(k)]), labels)
-        return {"loss": loss, **terms}
-
-
-class _FusionBatches:
-    """Cached features of view e mod V with the labels."""
-
-    def __init__(self, views: list[list[Columns]], labels: Tensor) -> None:
-        self._views, self._labels = views, labels
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def batch(self, index: Tensor, epoch: int) -> tuple[list[Tensor], Tensor]:
-        """Return each teacher's float32 features and the labels."""
-        columns = self._views[epoch % len(self._views)]
-        return [column["features"][index].float() for column in columns], self._labels[index]

@@ -12,6 +12,7 @@ from dmth_fast.learning.losses.greedy import GreedyHash
 from dmth_fast.learning.losses.ortho import OrthoHash, ortho_loss, random_centers
 from dmth_fast.learning.losses.pairwise import DCH, IDHN, ISDH, HashNet
 from dmth_fast.learning.losses.quantizers import (
+    bihalf_quantization,
     cauchy_quantization,
     l1_quantization,
     l2_quantization,
@@ -45,6 +46,7 @@ QUANTIZERS: dict[str, Callable[[Tensor], Tensor]] = {
     "l2": l2_quantization,
     "cauchy": cauchy_quantization,
     "swd": swd_quantization,
+    "bihalf": bihalf_quantization,
 }
 """Quantisation terms by name: from code values (b, bits) to a scalar."""
 

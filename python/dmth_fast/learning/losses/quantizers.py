@@ -45,3 +45,29 @@ def swd_quantization(h: Tensor) -> Tensor:
     """
     wanted = torch.randint(0, 2, h.shape, device=h.device).to(h.dtype) * 2 - 1
     return (torch.tanh(h).sort(0).values - wanted.sort(0).values).square().mean()
+
+
+def bihalf_codes(h: Tensor) -> Tensor:
+    """The half of the batch with the higher values of a bit gets +1, the other half -1; gradient as of h.
+
+    Every bit is then set in half of the images, the codes of the highest entropy. Source: Li and van Gemert,
+    "Deep Unsupervised Image Hashing by Maximizing Bit Entropy", AAAI 2021, equations 5 and 7.
+
+    >>> bihalf_codes(torch.tensor([[3.0], [1.0], [2.0], [-5.0]])).flatten().tolist()
+    [1.0, -1.0, 1.0, -1.0]
+    """
+    order = h.detach().argsort(dim=0, descending=True, stable=True)
+    codes = -torch.ones_like(h)
+    codes = codes.scatter(0, order[: len(h) // 2], 1.0)
+    return codes + (h - h.detach())
+
+
+def bihalf_quantization(h: Tensor) -> Tensor:
+    """``mean (u - sg B)^2``, ``u = tanh h``, B its :func:`bihalf_codes`: towards balanced corners.
+
+    The term ``gamma (U - B)`` in the gradient of Li and van Gemert, AAAI 2021, equation 7.
+
+    >>> bihalf_quantization(torch.tensor([[9.0], [-9.0]])).item() < 1e-6
+    True
+    """
+    return (torch.tanh(h) - bihalf_codes(h).detach()).square().mean()

@@ -32,11 +32,12 @@ from dmth_fast.learning.config import AugmentationConfig, LossConfig, TrainingCo
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.distillation import FEATURE_TERMS
 from dmth_fast.learning.feature_distillation import FeatureBatches, FeatureObjective, ViewConfig
-from dmth_fast.learning.frozen import Teacher
+from dmth_fast.learning.frozen import AnyTeacher, Teacher
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.macs import count_macs
 from dmth_fast.learning.protocols import DataConfig, Split, open_split
 from dmth_fast.learning.recipes.results import Row, write_result
+from dmth_fast.learning.stored import PREFIX, StoredFeatures
 from dmth_fast.learning.training import train_objective
 from dmth_fast.learning.weights import save_tensors
 from dmth_fast.retrieval.evaluation import evaluate
@@ -57,7 +58,7 @@ class Config:
     Attributes:
         protocol: of step 2; step 1 takes the whole database without labels.
         data: where the images are; ``size`` is the student's input.
-        teacher: its backbone's name.
+        teacher: its backbone's name, or ``features:FILE`` (stored features, no network).
         weights: of the teacher, below the data's root; ``random`` tries the recipe out without any.
         teacher_size: side in pixels that the teacher sees; None: what it wants.
         precision: of teacher and student, ``fp32`` or ``bf16``.
@@ -101,6 +102,10 @@ class Config:
         for name, known in (("losses", LOSSES), ("starts", STARTS)):
             for value in getattr(self, name):
                 one_of(name, value, known)
+        if self.teacher.startswith(PREFIX) and "teacher" in self.starts:
+            raise ValueError(
+                "starts must be without 'teacher' where the teacher is stored features: there is no network"
+            )
         at_least("views", self.views, 1)
         at_least("threads", self.threads, 0)
 
@@ -131,7 +136,7 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
     begin, out = time.perf_counter(), Path(out_dir)
     if config.threads:
         torch.set_num_threads(config.threads)
-    root = Path(config.data.root or os.environ.get("DMTH_FAST_DATA", "."))
+    root = _root(config)
     split = open_split(config.protocol, config.data, root, config.seed)
     teacher = _teacher(config, out)
     history = distil(config, split.database, teacher, out, progress) if "distilled" in config.starts else []
@@ -163,16 +168,14 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
 
 
 def distil(
-    config: Config, images: ImageSet, teacher: Teacher, out: Path, progress: bool
+    config: Config, images: ImageSet, teacher: AnyTeacher, out: Path, progress: bool
 ) -> list[dict[str, float]]:
     """Step 1; writes the student's weights to ``step1.safetensors``."""
     training = dataclasses.replace(config.step1, seed=config.seed, precision=config.precision)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         student = build_backbone(config.student).to(memory_format=torch.channels_last)
-        objective = FeatureObjective(
-            student, teacher.backbone.feature_dim, config.feature_loss, config.precision
-        )
+        objective = FeatureObjective(student, teacher.feature_dim, config.feature_loss, config.precision)
     views = ViewConfig(views=config.views, seed=config.seed, augmentation=config.augmentation)
     cache = Path(config.cache) if config.cache else out / "cache"
     batches = FeatureBatches(views, images, teacher, student, cache)
@@ -222,12 +225,17 @@ def measure(config: Config, split: Split, hasher: Hasher, start: str, loss: str)
     return row, report.average_precision
 
 
+def _root(config: Config) -> Path:
+    return Path(config.data.root or os.environ.get("DMTH_FAST_DATA", "."))
+
+
 def _weights(config: Config, out: Path) -> Path:
-    root = Path(config.data.root or os.environ.get("DMTH_FAST_DATA", "."))
-    return out / "teacher.safetensors" if config.weights == "random" else root / config.weights
+    return out / "teacher.safetensors" if config.weights == "random" else _root(config) / config.weights
 
 
-def _teacher(config: Config, out: Path) -> Teacher:
+def _teacher(config: Config, out: Path) -> AnyTeacher:
+    if config.teacher.startswith(PREFIX):
+        return StoredFeatures(config.teacher, root=_root(config))
     path = _weights(config, out)
     if config.weights == "random":
         with torch.random.fork_rng():
