@@ -55,8 +55,8 @@ def train(
 ) -> dict[str, Any]:
     """Cache teachers, fuse them, train the student without and with them, and measure everything.
 
-    Writes ``config.toml`` (every default), ``result.json``, the students ``plain/`` and ``student/``, and a
-    folder of checkpoint and metrics for each training.
+    Writes ``config.toml`` (every default), ``split.json`` where a protocol drew the split, ``result.json``,
+    the students ``plain/`` and ``student/``, and a folder of checkpoint and metrics for each training.
 
     Args:
         config: of the run.
@@ -94,6 +94,8 @@ def train(
     check_teachers(config, split, root)
     # Only now: a mistyped path must not leave a folder behind that the corrected command would refuse.
     write_text(out / "config.toml", dump_config(config))
+    if split.drawn is not None:
+        split.drawn.save(out / "split.json")
     with watch.stage("teachers"):
         teachers = [
             _teacher(config, k, learned, root, out, resume, progress) for k in range(len(config.teachers))
@@ -136,6 +138,7 @@ def train(
         "metric": "mAP over the whole database, expected over ties",
         "split": {
             **split.hashes(),
+            **({} if split.drawn is None else {"drawn": split.drawn.hash}),
             "queries": len(split.query),
             "database_images": len(split.database),
             "training_images": len(learned),

@@ -11,12 +11,14 @@ from dmth_fast.retrieval.baselines import random_codes as random_codes
 from dmth_fast.retrieval.duplicates import NearDuplicates as NearDuplicates
 from dmth_fast.retrieval.duplicates import near_duplicates as near_duplicates
 from dmth_fast.retrieval.duplicates import perceptual_codes as perceptual_codes
+from dmth_fast.retrieval.protocols import ALIASES as ALIASES
 from dmth_fast.retrieval.protocols import PROTOCOLS as PROTOCOLS
 from dmth_fast.retrieval.protocols import Split as Split
 from dmth_fast.retrieval.protocols import labels_digest as labels_digest
 from dmth_fast.retrieval.protocols import make_split as make_split
 
 __all__ = [
+    "ALIASES",
     "PROTOCOLS",
     "NearDuplicates",
     "Split",

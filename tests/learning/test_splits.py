@@ -48,6 +48,8 @@ def test_named_protocols_draw_from_the_opened_images(images: Path) -> None:
     assert split.query.labels is not None
     assert not set(split.train.labels.tolist()) & set(split.query.labels.tolist())
     assert split.train.classes == split.query.classes == ("cat", "dog")
+    assert split.drawn is not None
+    assert split.drawn.sizes() == {"query": 1, "database": 9, "train": 10}
     assert torch.equal(split.query.labels.unique(), split.database.labels.unique())  # type: ignore[union-attr]
 
 
@@ -70,5 +72,7 @@ def test_teachers_that_saw_too_much_are_refused() -> None:
     refuse_seen("folder", "anything", [])
     with pytest.raises(ValueError, match="forbids teacher resnet56: it has seen cifar10-train"):
         refuse_seen("cifar10-5k", "resnet56", ["imagenet", "cifar10-train"])
+    with pytest.raises(ValueError, match="forbids teacher resnet56: it has seen cifar100-train"):
+        refuse_seen("cifar100-40k", "resnet56", ["cifar100-train"])
     with pytest.raises(ValueError, match=r"must know what teacher resnet56 has seen: add seen"):
         refuse_seen("cifar10-5k", "resnet56", [])

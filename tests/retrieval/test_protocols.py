@@ -58,6 +58,12 @@ def test_draws_are_balanced_and_unseen_classes_unseen():
     np.testing.assert_array_equal(mixed.query["all"], unseen.query["all"])
 
 
+def test_another_name_is_the_same_split():
+    split = make_split("cifar100-40k", CIFAR100)
+    assert split.protocol == "cifar100-20k"
+    assert split.hash == make_split("cifar100-20k", CIFAR100).hash
+
+
 def test_a_changed_file_is_refused(tmp_path):
     path = tmp_path / "split.json"
     make_split("folder:0.5", CIFAR100).save(path)

@@ -12,6 +12,7 @@ from PIL import Image
 import dmth_fast
 from dmth_fast import report
 from dmth_fast.learning.data import digits, open_images
+from dmth_fast.protocols import Split
 
 SHORT = [
     'teachers=[{backbone="tiny-4", epochs=1}]',
@@ -50,17 +51,21 @@ def folder(tmp_path: Path) -> Path:
 
 def test_train_encode_search_evaluate(run: Run, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    code, printed, err = run("train", folder, *_short(), "--out", out)
+    drawn = _short("protocol=folder:0.3")
+    code, printed, err = run("train", folder, *drawn, "--out", out)
     assert code == 0, err
     result = json.loads((out / "result.json").read_text())
     for row in result["rows"]:
         assert row["name"] in printed
+    split = Split.load(out / "split.json")
+    assert (split.protocol, split.hash) == ("folder:0.3", result["split"]["drawn"])
+    assert split.sizes() == {"query": 9, "database": 21, "train": 21}
     assert "batch_size = 8" in (out / "config.toml").read_text()
     assert "momentum" in (out / "config.toml").read_text()  # defaults are written too
 
     # A second run in the same folder is refused, and an interrupted one of other settings is not continued.
-    assert run("train", folder, *_short(), "--out", out)[0] == 2
-    assert run("train", folder, *_short("bits=16"), "--out", out, "--resume")[0] == 2
+    assert run("train", folder, *drawn, "--out", out)[0] == 2
+    assert run("train", folder, *drawn, "--set", "bits=16", "--out", out, "--resume")[0] == 2
 
     (folder / "class 0" / "torn.png").write_bytes(b"\x89PNG\r\n")
     codes, names, labels = (tmp_path / name for name in ("codes.npy", "names.txt", "labels.txt"))

@@ -7,9 +7,9 @@ from typing import Literal
 
 import torch
 
+from dmth_fast import protocols as named
 from dmth_fast.learning.config import at_least, one_of, within
 from dmth_fast.learning.data import ImageSet, digits, join, open_images, split_by_class
-from dmth_fast.protocols import make_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +48,20 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Split:
-    """Three image sets of one protocol; queries share no image with the others."""
+    """The images of one protocol; queries share no image with the others.
+
+    Attributes:
+        query: what is asked.
+        database: what is searched.
+        train: what may be learned from, with labels.
+        drawn: which rows of the opened images these are, to be saved and verified; None where nothing was
+            drawn by :func:`dmth_fast.protocols.make_split`.
+    """
 
     query: ImageSet
     database: ImageSet
     train: ImageSet
+    drawn: named.Split | None = None
 
     def unlabelled(self) -> ImageSet:
         """The database without its labels, the few labelled images among the others.
@@ -122,12 +131,12 @@ def _named(protocol: str, data: DataConfig, root: Path, seed: int) -> Split:
     }
     if protocol.startswith("cifar10-"):
         _refuse_other_images(protocol, sources)
-    split = make_split(protocol, labels, seed=seed)
+    drawn = named.make_split(protocol, labels, seed=seed)
     parts = []
-    for role in (split.query, split.database, split.train):
+    for role in (drawn.query, drawn.database, drawn.train):
         chosen = [sources[name].select(torch.from_numpy(rows)) for name, rows in role.items() if len(rows)]
         parts.append(join(chosen))
-    return Split(query=parts[0], database=parts[1], train=parts[2])
+    return Split(query=parts[0], database=parts[1], train=parts[2], drawn=drawn)
 
 
 def _refuse_other_images(protocol: str, sources: Mapping[str, ImageSet]) -> None:
@@ -213,7 +222,7 @@ def refuse_seen(protocol: str, teacher: str, seen: Sequence[str]) -> None:
         Traceback (most recent call last):
         ValueError: protocol cifar10-5k forbids teacher resnet56: it has seen cifar10-train
     """
-    forbidden = _FORBIDDEN.get(protocol, ())
+    forbidden = _FORBIDDEN.get(named.ALIASES.get(protocol, protocol), ())
     if forbidden and not seen:
         raise ValueError(
             f"protocol {protocol} must know what teacher {teacher} has seen: add seen = [...], such as "

@@ -165,6 +165,7 @@ def make_split(protocol: str, labels: Rows, *, seed: int = 0) -> Split:
               of it a class for training; ``"cifar10-I-disjoint"`` takes the training items out of the
               database;
             * ``"cifar100-20k"``: 40 queries a class of one source, the rest as database and training set;
+              named for the 20,000 images it is drawn from, and known as ``"cifar100-40k"``, too;
             * ``"unseen:k/C"``: training on k of C classes, queries (a tenth) and database from the others;
               ``"unseen-mixed:k/C"`` adds the training items to the database;
             * ``"folder:f"``: a fraction f of each class as queries, the rest as database and training set.
@@ -179,7 +180,7 @@ def make_split(protocol: str, labels: Rows, *, seed: int = 0) -> Split:
     >>> split.sizes()
     {'query': 6, 'database': 24, 'train': 24}
     """
-    number = integer(seed, "seed", 0)
+    number, protocol = integer(seed, "seed", 0), ALIASES.get(protocol, protocol)
     checked = {name: checked_class_ids(ids, f"labels[{name!r}]", len(ids)) for name, ids in labels.items()}
     for pattern, draw in PROTOCOLS.items():
         match = re.fullmatch(pattern, protocol)
@@ -276,6 +277,9 @@ PROTOCOLS: dict[str, Callable[..., dict[str, Rows]]] = {
     r"folder:(\d*\.?\d+)": _folder,
 }
 """How the splits of a name are drawn, by a regular expression of the name."""
+
+ALIASES = {"cifar100-40k": "cifar100-20k"}
+"""Other names of protocols; a split carries the name on the right."""
 
 
 def _each_class(ids: Array, count: int, rng: np.random.Generator) -> Array:
