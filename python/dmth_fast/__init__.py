@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dmth_fast.learning.hasher import Hasher as Hasher
     from dmth_fast.learning.teacher import FusedTeacher as FusedTeacher
     from dmth_fast.retrieval.classification import classify_by_vote as classify_by_vote
+    from dmth_fast.retrieval.classification import vote_accuracy as vote_accuracy
     from dmth_fast.retrieval.codes import convert_codes as convert_codes
     from dmth_fast.retrieval.codes import pack as pack
     from dmth_fast.retrieval.codes import unpack as unpack
@@ -51,6 +52,7 @@ _HOME = {
     "range_search": "dmth_fast.retrieval.search",
     "search": "dmth_fast.retrieval.search",
     "unpack": "dmth_fast.retrieval.codes",
+    "vote_accuracy": "dmth_fast.retrieval.classification",
 }
 
 __all__ = [*_HOME, "__version__"]

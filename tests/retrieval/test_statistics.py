@@ -5,13 +5,14 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import Sample, random_codes, samples
 
 import dmth_fast as df
 from dmth_fast.retrieval import reference
 from dmth_fast.retrieval.classification import classify_by_vote
+from dmth_fast.retrieval.metrics import TIES
 from dmth_fast.retrieval.statistics import code_statistics
 
 
@@ -61,9 +62,61 @@ def test_votes(sample: Sample, k):
         assert winner == max(votes, key=lambda label: votes[label])
 
 
+def winners(labels):
+    votes = collections.Counter(labels)
+    return {label for label, count in votes.items() if count == max(votes.values())}
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=7),
+    st.integers(1, 8),
+    st.integers(0, 4),
+)
+def test_vote_accuracy_is_the_mean_over_orders_of_ties(items, k, wanted):
+    """Every order of equal distances, one by one; classes with equal votes are drawn by lot."""
+    distances, labels = np.array(items).T
+    codes = ((1 << distances) - 1).astype(np.uint8)[:, None]  # 0, 1 and 2 bits from the query's zeros
+    query = (np.zeros((1, 1), np.uint8), np.array([wanted]), codes, labels)
+    best = [
+        winners(labels[order[:k]].tolist())
+        for order in reference.rankings(distances, np.zeros(len(items)), "expected")
+    ]
+    expected = {
+        "expected": np.mean([(wanted in found) / len(found) for found in best]),
+        "optimistic": max(wanted in found for found in best),
+        "pessimistic": min(found == {wanted} for found in best),
+        "stable": df.classify_by_vote(query[0], codes, labels, k)[0] == wanted,
+    }
+    for ties, value in expected.items():
+        np.testing.assert_allclose(df.vote_accuracy(*query, k, ties=ties), [value], rtol=1e-12, err_msg=ties)
+
+
+def test_vote_accuracy_of_many():
+    """A random order many times over agrees, and the bounds hold."""
+    rng = np.random.default_rng(1)
+    codes, labels = random_codes(rng, 300, 6), rng.integers(0, 5, 300)
+    found = {ties: df.vote_accuracy(codes[:20], labels[:20], codes, labels, 15, ties=ties) for ties in TIES}
+    drawn = []
+    for _ in range(300):
+        order = rng.permutation(300)
+        distances = reference.hamming_distances(codes[order], codes[:20])
+        near = labels[order][np.argsort(distances, axis=1, kind="stable")[:, :15]]
+        best = [winners(row.tolist()) for row in near]
+        drawn.append([(label in won) / len(won) for label, won in zip(labels[:20], best, strict=True)])
+    deviation = np.std(drawn, axis=0) / np.sqrt(len(drawn))
+    assert (np.abs(found["expected"] - np.mean(drawn, axis=0)) <= 5 * deviation + 0.01).all()
+    assert (found["pessimistic"] <= found["expected"] + 1e-12).all()
+    assert (found["expected"] <= found["optimistic"] + 1e-12).all()
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (lambda c, y: df.vote_accuracy(c, y, c, y, 1, ties="random"), ValueError, "ties must be one of"),
+        (lambda c, y: df.vote_accuracy(c, y[:2], c, y, 1), ValueError, "query_labels must have shape"),
+        (lambda c, y: df.vote_accuracy(c, y, c[:0], y[:0], 1), ValueError, "must hold at least one code"),
+        (lambda c, y: df.vote_accuracy(c, y, c, y.astype(float), 1), TypeError, "database_labels must be"),
         (
             lambda c, y: classify_by_vote(c, c[:0], y[:0], 1),
             ValueError,
