@@ -1,6 +1,6 @@
 """A frozen network as a teacher: its features, its logits, and its card."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from dmth_fast.learning.config import DEVICES, PRECISIONS, one_of
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.features import Columns
 from dmth_fast.learning.hasher import Hasher
-from dmth_fast.learning.network import image_batches, prepare, run_backbone
+from dmth_fast.learning.network import prepare, run_backbone
 from dmth_fast.learning.stored import PREFIX, StoredFeatures
 from dmth_fast.learning.weights import state_hash
 
@@ -121,12 +121,21 @@ class Teacher:
         show: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Columns:
         """Return :meth:`outputs` of a whole set, each batch changed by ``show(pixels, index)`` first."""
-        rows: dict[str, list[Tensor]] = {}
-        for index, pixels in image_batches(images, _BATCH):
-            seen = pixels if show is None else show(pixels, index)
-            for name, column in self.outputs(seen, num_classes).items():
-                rows.setdefault(name, []).append(column)
-        return {name: torch.cat(columns) for name, columns in rows.items()}
+        parts = list(self.chunks(images, num_classes, show))
+        return {name: torch.cat([columns[name] for columns in parts]) for name in parts[0]}
+
+    def chunks(
+        self,
+        images: ImageSet,
+        num_classes: int = 0,
+        show: Callable[[Tensor, Tensor], Tensor] | None = None,
+        first: int = 0,
+    ) -> Iterator[Columns]:
+        """Yield :meth:`columns` of the images from ``first`` on, a batch at a time."""
+        for start in range(first, len(images), _BATCH):
+            index = torch.arange(start, min(start + _BATCH, len(images)))
+            pixels = images.images[index]
+            yield self.outputs(pixels if show is None else show(pixels, index), num_classes)
 
     def outputs(self, pixels: Tensor, num_classes: int) -> Columns:
         """Return ``features`` of uint8 images and, if its classifier has ``num_classes``, ``logits``."""

@@ -1,6 +1,9 @@
 """What a training run shows: a bar on a terminal, a line an epoch elsewhere, nothing when it is off."""
 
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
@@ -50,3 +53,19 @@ class Reporter:
         if self._enabled and self._bar is None:
             rest = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "epoch")
             self._console.print(f"{self._title} {metrics['epoch']}/{self._epochs}: {rest}")
+
+
+@contextmanager
+def counting(title: str, images: int, *, enabled: bool) -> Iterator[Callable[[int], None]]:
+    """Show how many of ``images`` are done: call what it gives with the number of further ones."""
+    console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
+    begin = time.perf_counter()
+    if not (enabled and console.is_terminal):
+        yield lambda _: None
+        if enabled:
+            console.print(f"{title}: {images} images, {time.perf_counter() - begin:.1f} s")
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(title, total=images)
+        yield lambda count: bar.advance(task, count)

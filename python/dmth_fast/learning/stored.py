@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from dmth_fast.codefiles import read_names
+from dmth_fast.learning.columnfile import to_half
 from dmth_fast.learning.data import ImageSet
-from dmth_fast.learning.features import Columns, to_half
+from dmth_fast.learning.features import Columns
 from dmth_fast.learning.weights import file_hash, load_file
 
 __all__ = ["PREFIX", "StoredFeatures"]

@@ -1,6 +1,6 @@
 """Several frozen networks, fused by a small trained head into one teacher."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,12 +16,16 @@ from dmth_fast.learning.fusion import FUSIONS, AttentionFusion, FusedNetwork
 from dmth_fast.learning.fusion_objective import FusionBatches, FusionObjective
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.losses import build_centers, build_loss
+from dmth_fast.learning.parallel import is_main
 from dmth_fast.learning.training import Metrics, train_objective
 from dmth_fast.learning.unlabelled import UnlabelledNetwork
 from dmth_fast.learning.views import TeacherViews
 from dmth_fast.learning.weights import state_hash
 
 __all__ = ["FusedOutputs", "FusedTeacher", "Teacher"]
+
+_ROWS = 4096
+"""Images that are fused at a time."""
 
 
 class FusedOutputs(NamedTuple):
@@ -160,6 +164,7 @@ class FusedTeacher:
             ValueError: no labels, one class only, fewer images than a batch, or a cache that does not match.
         """
         config = self.config
+        self.views.progress = progress and is_main()
         if not config.labels:
             return self._fit_without_labels(train)
         labels = train.required_labels("a fused teacher with labels=True")
@@ -288,10 +293,13 @@ class FusedTeacher:
             **self.views.manifest(images, view, len(self.classes)),
         }
 
-        def compute() -> Columns:
-            return self._target_columns(self.outputs(images, view))
+        def chunks(first: int) -> Iterator[Columns]:
+            features = [self._columns(k, images, view)["features"] for k in range(len(self.teachers))]
+            for start in range(first, len(images), _ROWS):
+                parts = self._fuse([column[start : start + _ROWS] for column in features])
+                yield self._target_columns(FusedOutputs(*parts[0]))
 
-        columns = self.cache.get(manifest, compute)
+        columns = self.cache.stream(manifest, chunks)
         if every_teacher:
             columns |= self.cache.get(
                 manifest | {"kind": "teacher logits"},
@@ -340,5 +348,5 @@ class FusedTeacher:
     def _fuse(self, features: list[Tensor]) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
         self.network.eval()
         with torch.inference_mode():
-            chunks = zip(*(torch.split(column, 4096) for column in features), strict=True)
+            chunks = zip(*(torch.split(column, _ROWS) for column in features), strict=True)
             return [self.network(list(chunk)) for chunk in chunks]

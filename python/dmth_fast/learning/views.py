@@ -1,7 +1,7 @@
 """What each frozen teacher says of image sets and of their random views, computed once."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -10,7 +10,8 @@ from dmth_fast.learning.augmentation import crop_and_flip
 from dmth_fast.learning.config import AugmentationConfig, to_mapping
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.features import Columns, FeatureCache
-from dmth_fast.learning.frozen import AnyTeacher
+from dmth_fast.learning.frozen import AnyTeacher, Teacher
+from dmth_fast.learning.progress import counting
 
 __all__ = ["TeacherViews"]
 
@@ -26,6 +27,7 @@ class TeacherViews:
 
     Attributes:
         seconds: what computing outputs has taken so far.
+        progress: whether that is shown on standard error.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class TeacherViews:
         self._teachers, self._cache = teachers, cache
         self._augmentation, self._seed = augmentation, seed
         self.seconds = 0.0
+        self.progress = False
 
     def columns(self, k: int, images: ImageSet, view: int | None, num_classes: int) -> Columns:
         """Return fp16 ``features`` of teacher k, and ``logits`` where its classifier has these classes.
@@ -50,24 +53,27 @@ class TeacherViews:
             num_classes: of the task.
         """
         teacher = self._teachers[k]
-        if not teacher.live:
+        if not isinstance(teacher, Teacher):
             return teacher.columns(images)
         manifest = self.manifest(images, view, num_classes)
         manifest |= {"kind": "teacher", "teachers": [manifest["teachers"][k]]}
         # Features do not depend on the classes: a run without labels shares them with one that has labels.
         manifest["classes"] *= teacher.num_classes == num_classes
 
-        def compute() -> Columns:
-            begin = time.perf_counter()
+        def show(pixels: Tensor, index: Tensor) -> Tensor:
+            return pixels if view is None else self.show(pixels, index, view)
 
-            def show(pixels: Tensor, index: Tensor) -> Tensor:
-                return pixels if view is None else self.show(pixels, index, view)
+        def chunks(first: int) -> Iterator[Columns]:
+            title = f"caching {teacher.name}, {'images as they are' if view is None else f'view {view}'}"
+            with counting(title, len(images) - first, enabled=self.progress) as count:
+                begin = time.perf_counter()
+                for columns in teacher.chunks(images, num_classes, show, first):
+                    self.seconds += time.perf_counter() - begin
+                    count(len(columns["features"]))
+                    yield columns
+                    begin = time.perf_counter()
 
-            columns = teacher.columns(images, num_classes, show)
-            self.seconds += time.perf_counter() - begin
-            return columns
-
-        return self._cache.get(manifest, compute)
+        return self._cache.stream(manifest, chunks)
 
     def show(self, pixels: Tensor, index: Tensor, view: int) -> Tensor:
         """Return uint8 images (b, 3, h, w), at ``index`` of their set, as ``view`` shows them."""
