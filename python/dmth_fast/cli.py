@@ -44,7 +44,7 @@ _BAD_INPUT = (
     PermissionError,
 )
 
-_TRAINING = ("demo", "train")
+_TRAINING = ("demo", "train", "grid")
 
 app = typer.Typer(
     name="dmth-fast",
@@ -134,6 +134,46 @@ def train(
         dry_run=dry_run,
         console=_console(),
     )
+
+
+@app.command()
+def grid(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Sets, widths, seeds and arms, as TOML.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the cells, shared by all processes.")],
+    seconds: Annotated[
+        float | None, typer.Option("--time", min=0, help="Stop cleanly after so many seconds.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes that share the queue.")] = 1,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a setting of all cells, a.b=value."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list the cells, what is done, and the time left.")
+    ] = False,
+    is_worker: Annotated[bool, typer.Option("--worker", hidden=True)] = False,
+) -> None:
+    """Run many arms from one file as a queue of cells; the same command goes on where it was stopped."""
+    from dmth_fast.grid import command
+
+    if is_worker:
+        from dmth_fast.grid.config import load_grid
+
+        chosen = load_grid(path, changes or ())
+        code = command.worker(chosen, out, seconds=seconds, remarks=_console(stderr=True))
+    else:
+        code = command.run(
+            path,
+            out,
+            changes=changes or (),
+            seconds=seconds,
+            jobs=jobs,
+            dry_run=dry_run,
+            console=_console(),
+            remarks=_console(stderr=True),
+        )
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from dmth_fast.learning.protocols import open_split
 from dmth_fast.pipeline import data_root, new_student, open_teacher
 from dmth_fast.trainconfig import TrainConfig
 
-__all__ = ["estimate"]
+__all__ = ["estimate", "step_seconds"]
 
 
 def estimate(config: TrainConfig) -> dict[str, Any]:
@@ -92,6 +92,19 @@ def estimate(config: TrainConfig) -> dict[str, Any]:
             "training students": round(steps * step),
         },
     }
+
+
+def step_seconds(config: TrainConfig, classes: int, size: tuple[int, int]) -> float:
+    """Seconds of one training step of a config's student, timed on noise.
+
+    Args:
+        config: of the run.
+        classes: that the labels name.
+        size: height and width of the images.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    return _step(config, new_student(config, data_root(config)), classes, size)
 
 
 def _step(config: TrainConfig, student: Hasher, classes: int, size: tuple[int, int]) -> float:

@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -98,15 +98,14 @@ def train(
         split.drawn.save(out / "split.json")
     with watch.stage("teachers"):
         teachers = [
-            _teacher(config, k, learned, root, out, resume, progress) for k in range(len(config.teachers))
+            new_teacher(config, k, learned, root, out / f"teacher-{k}-run", resume=resume, progress=progress)
+            for k in range(len(config.teachers))
         ]
     cache = Path(config.cache) if config.cache else out / "cache"
-    sections = {item.name: getattr(config.fusion, item.name) for item in dataclasses.fields(config.fusion)}
-    fused = FusedTeacher(teachers, bits=config.bits, cache=cache, **sections)
-    others = [
-        FusedTeacher(teachers, bits=config.bits, cache=cache, **{**sections, "fusion": name})
-        for name in config.compare_fusions
-    ]
+    fused, *others = (
+        new_fusion(config, teachers, cache, fusion=name)
+        for name in (config.fusion.fusion, *config.compare_fusions)
+    )
     with watch.stage("fused teacher"):
         fused.fit(learned, progress, run_dir=out / "fused", resume=resume)
     with watch.stage("further fusions"):
@@ -191,6 +190,16 @@ def new_student(config: TrainConfig, root: Path) -> Hasher:
     )
 
 
+def new_fusion(
+    config: TrainConfig, teachers: Sequence[AnyTeacher], cache: Path, *, fusion: str | None = None
+) -> FusedTeacher:
+    """Return the untrained fusion of a config, or another of the same settings."""
+    sections = {item.name: getattr(config.fusion, item.name) for item in dataclasses.fields(config.fusion)}
+    return FusedTeacher(
+        teachers, bits=config.bits, cache=cache, **{**sections, "fusion": fusion or config.fusion.fusion}
+    )
+
+
 def open_teacher(card: TeacherConfig, root: Path) -> AnyTeacher:
     """Open the teacher of a card that is not trained here: weights of any kind, or stored features."""
     if card.stored:
@@ -229,9 +238,17 @@ def check_teachers(config: TrainConfig, split: Split, root: Path) -> None:
                     teacher.columns(part)
 
 
-def _teacher(
-    config: TrainConfig, k: int, train_images: ImageSet, root: Path, out: Path, resume: bool, progress: bool
+def new_teacher(
+    config: TrainConfig,
+    k: int,
+    train_images: ImageSet,
+    root: Path,
+    run_dir: Path,
+    *,
+    resume: bool,
+    progress: bool,
 ) -> AnyTeacher:
+    """Return teacher ``k`` of a config: opened, or trained in ``run_dir`` if it has no weights."""
     card = config.teachers[k]
     if card.weights is not None or card.stored:
         return open_teacher(card, root)
@@ -240,5 +257,5 @@ def _teacher(
     training = dataclasses.replace(student.training, epochs=card.epochs, seed=config.seed + k + 1)
     hasher = Hasher(
         card.backbone, config.bits, training=training, augmentation=config.augmentation, loss=student.loss
-    ).fit(train_images, progress=progress, run_dir=out / f"teacher-{k}-run", resume=resume)
+    ).fit(train_images, progress=progress, run_dir=run_dir, resume=resume)
     return Teacher(hasher, name=card.name, input_size=card.input_size, precision=card.precision)

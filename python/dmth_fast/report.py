@@ -16,6 +16,7 @@ __all__ = [
     "Column",
     "bench_table",
     "comparison_table",
+    "duration",
     "estimate_table",
     "markdown",
     "table",
@@ -56,18 +57,29 @@ def _seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 100 else f"{value:.0f} s"
 
 
-def _duration(value: float) -> str:
+def duration(value: float) -> str:
+    """Print seconds, minutes or hours, two digits or so.
+
+    >>> duration(4_000)
+    '67 min'
+    """
     minutes = round(value / 60)
     if value < 100:
         return f"{value:.0f} s"
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def _microseconds(value: float) -> str:
+    return f"{value:.0f} us" if value < 999.5 else f"{value / 1e3:.1f} ms"
+
+
 COLUMNS: tuple[Column, ...] = (
     Column("accuracy", "accuracy", _percent, higher_is_better=True),
     Column("map", "mAP", _thousandths, higher_is_better=True),
     Column("parameters", "parameters", _count),
+    Column("macs", "MACs", _count),
     Column("images_per_second", "images/s", _count),
+    Column("query_microseconds", "query", _microseconds),
     Column("seconds", "training", _seconds),
 )
 """The columns a table of methods may have, in order."""
@@ -215,8 +227,8 @@ def estimate_table(costs: Mapping[str, Any], *, protocol: str) -> "Group":
         networks.add_row(f"{role} {row['name']}", *cells)
     stages = _grid("stage", "time")
     for stage, value in seconds.items():
-        stages.add_row(stage, _duration(value))
-    stages.add_row("together", _duration(sum(seconds.values())), style="bold")
+        stages.add_row(stage, duration(value))
+    stages.add_row("together", duration(sum(seconds.values())), style="bold")
     title = (
         f"Dry run, {protocol}: {images['query']:,} queries, database of {images['database']:,}, "
         f"{images['train']:,} to learn from"

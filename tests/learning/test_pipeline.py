@@ -194,9 +194,8 @@ def test_a_folder_of_photos_gives_a_student_and_no_figures(
     assert Hasher.load(tmp_path / "run" / "student").encode(tmp_path / "photos").shape == (80, 3)
 
 
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("cifar10-*.toml")), ids=lambda path: path.stem)
-def test_the_experiments_are_valid(path: Path) -> None:
-    config = load_config(path)
+def test_the_experiment_is_valid() -> None:
+    config = load_config(EXPERIMENTS / "cifar10-dmth.toml")
     assert config.protocol.startswith("cifar10-")
     assert all(teacher.seen for teacher in config.teachers)
 

@@ -213,9 +213,9 @@ class FusionConfig:
         attention_temperature: tau_a of the softmax over teachers.
         entropy_bonus: rho, weight of the entropy of the attention, which is maximised.
         hash_weight: eta, weight of the hash loss beside the cross-entropy.
-        views: V, number of cached random views; epoch e uses view e mod V.
-        unlabelled_views: the same of a student's unlabelled images; 0: the teachers see each image as it is,
-            once, and the student a new view of it in each epoch.
+        views: V, number of cached random views; epoch e uses view e mod V. 0: the teachers see each image as
+            it is, once, and the student a new view of it in each epoch.
+        unlabelled_views: the same of a student's unlabelled images.
     """
 
     fusion: str = "attention"
@@ -240,7 +240,7 @@ class FusionConfig:
     def __post_init__(self) -> None:
         at_least("dim", self.dim, 1)
         one_of("standardization", self.standardization, STANDARDIZATIONS)
-        at_least("views", self.views, 1)
+        at_least("views", self.views, 0)
         at_least("unlabelled_views", self.unlabelled_views, 0)
         at_least("entropy_bonus", self.entropy_bonus, 0)
         at_least("hash_weight", self.hash_weight, 0)

@@ -21,6 +21,6 @@ def count_macs(network: nn.Module, size: int | tuple[int, int]) -> int:
     training = network.training
     network.eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, 3, height, width))
+        network(torch.zeros(1, 3, height, width, device=next(network.parameters()).device))
     network.train(training)
     return int(counter.get_total_flops()) // 2

@@ -171,7 +171,8 @@ class FusedTeacher:
         if len(train.classes) < 2:
             raise ValueError(f"training needs at least two classes, got {len(train.classes)}")
         self.classes = train.classes
-        views = [[self._columns(k, train, v) for k in range(len(self.teachers))] for v in range(config.views)]
+        seen = range(config.views) if config.views else (None,)
+        views = [[self._columns(k, train, v) for k in range(len(self.teachers))] for v in seen]
         with torch.random.fork_rng():
             torch.manual_seed(config.training.seed)
             network = FusedNetwork(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dmth_fast.atomic import write_text
 from dmth_fast.learning.config import TrainingConfig
+from dmth_fast.learning.deadline import refuse_more
 from dmth_fast.learning.progress import Reporter
 from dmth_fast.learning.selection import NORM_BATCHES, Keeper
 from dmth_fast.learning.selection import Metrics as Metrics
@@ -69,6 +70,7 @@ def train_objective(
     Raises:
         ValueError: fewer images than a batch, or a checkpoint of other settings.
         FloatingPointError: a term is not finite; the last checkpoint is left as it is.
+        OutOfTimeError: the time of :func:`.deadline.deadline` is over; the checkpoint is kept.
     """
     from accelerate import Accelerator
 
@@ -131,6 +133,8 @@ def train_objective(
                 save_checkpoint(checkpoint, objective, optimizer, keeper, history, settings)
                 with (run_dir / METRICS).open("a") as file:
                     file.write(json.dumps(metrics) + "\n")
+            if checkpoint is not None and epoch + 1 < config.epochs:
+                refuse_more(f"epoch {epoch + 1} of {config.epochs}")
     objective.eval()
     return history
 

@@ -1,0 +1,147 @@
+"""One cell of a grid: trained, measured and written down, or continued where it was left."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dmth_fast import methods
+from dmth_fast.atomic import write_json
+from dmth_fast.grid.config import Cell
+from dmth_fast.grid.workshop import Workshop
+from dmth_fast.learning.weights import load_weights, save_tensors
+from dmth_fast.methods import Floats, Measured
+
+__all__ = ["RESULT", "queries", "read", "run_cell"]
+
+RESULT = "result.json"
+_QUERIES = "queries.safetensors"
+
+
+def run_cell(cell: Cell, folder: Path, workshop: Workshop, *, progress: bool) -> dict[str, Any]:
+    """Run a cell in its folder and write its result last, so that a folder with one is done.
+
+    Args:
+        cell: what to run.
+        folder: of the cell; a checkpoint in it is continued.
+        workshop: of the grid.
+        progress: show progress on standard error.
+
+    Returns:
+        What the result holds: the cell's place, ``rows``, ``seconds`` of this process, split and history.
+
+    Raises:
+        OutOfTimeError: the time given is over; the checkpoint is kept.
+    """
+    begin = time.perf_counter()
+    images = workshop.images(cell.config)
+    found, history = _RUNS[cell.arm.kind](cell, folder, workshop, progress)
+    unlabelled = images.split.unlabelled() if cell.config.data.unlabelled else None
+    result = {
+        "cell": cell.key,
+        "set": cell.set_name,
+        "bits": cell.config.bits,
+        "seed": cell.config.seed,
+        "arm": cell.arm.name,
+        "kind": cell.arm.kind,
+        "protocol": cell.config.protocol,
+        "split": {
+            **images.split.hashes(),
+            "queries": len(images.split.query),
+            "database_images": len(images.split.database),
+            "training_images": len(images.learned),
+            "unlabelled_images": 0 if unlabelled is None else len(unlabelled),
+            "validation_images": len(images.split.train) - len(images.learned),
+            "classes": len(images.split.train.classes),
+        },
+        "rows": [item.row for item in found],
+        "seconds": round(time.perf_counter() - begin, 1),
+        "history": history,
+    }
+    tensors = {}
+    for i, item in enumerate(found):
+        tensors[f"{i}.precision"] = torch.from_numpy(item.precision)
+        tensors[f"{i}.correct"] = torch.from_numpy(item.correct)
+    save_tensors(folder / _QUERIES, tensors)
+    write_json(folder / RESULT, result)
+    return result
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """Return the result of a cell; None where it is not done."""
+    path = folder / RESULT
+    if not path.exists():
+        return None
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
+
+
+def queries(folder: Path, row: int) -> dict[str, Floats]:
+    """Return ``map`` (average precision) and ``accuracy`` (1.0 or 0.0) of each query, for a row of a cell."""
+    tensors = load_weights(folder / _QUERIES)
+    names = {"map": "precision", "accuracy": "correct"}
+    return {key: np.asarray(tensors[f"{row}.{name}"]) for key, name in names.items()}
+
+
+Found = tuple[list[Measured], list[dict[str, float]]]
+
+
+def _student(cell: Cell, folder: Path, workshop: Workshop, progress: bool) -> Found:
+    images, config = workshop.images(cell.config), cell.config
+    fused = workshop.fused(cell) if cell.arm.distilled else None
+    unlabelled = images.split.unlabelled() if fused is not None and config.data.unlabelled else None
+    hasher = workshop.student(cell).fit(
+        images.learned,
+        teacher=fused,
+        validation=images.validation,
+        unlabelled=unlabelled,
+        progress=progress,
+        run_dir=folder / "run",
+        resume=True,
+    )
+    hasher.save(folder / "student")
+    found = [methods.student(images.split, hasher, cell.arm.name)]
+    if cell.arm.trivial:
+        found.append(methods.trivial(images.split, hasher, f"trivial: class of {cell.arm.name}"))
+    return found, hasher.history
+
+
+def _fusion(cell: Cell, folder: Path, workshop: Workshop, progress: bool) -> Found:
+    del progress
+    fused = workshop.fused(cell)
+    measured, weights = methods.fusion(workshop.images(cell.config).split, fused)
+    measured.row["name"] = cell.arm.name
+    save_tensors(folder / "weights.safetensors", {"weights": weights})
+    return [measured], fused.history
+
+
+def _teachers(cell: Cell, folder: Path, workshop: Workshop, progress: bool) -> Found:
+    del folder, progress
+    return list(methods.teachers(workshop.images(cell.config).split, workshop.fused(cell))), []
+
+
+def _untrained(cell: Cell, folder: Path, workshop: Workshop, progress: bool) -> Found:
+    del folder, progress
+    split, fused = workshop.images(cell.config).split, workshop.fused(cell)
+    return list(methods.untrained(split, fused, seed=cell.config.seed)), []
+
+
+def _random(cell: Cell, folder: Path, workshop: Workshop, progress: bool) -> Found:
+    del folder, progress
+    config = cell.config
+    measured = methods.random_codes(workshop.images(config).split, config.bits, seed=config.seed)
+    measured.row["name"] = cell.arm.name
+    return [measured], []
+
+
+_RUNS: dict[str, Callable[[Cell, Path, Workshop, bool], Found]] = {
+    "student": _student,
+    "fusion": _fusion,
+    "teachers": _teachers,
+    "untrained": _untrained,
+    "random": _random,
+}
