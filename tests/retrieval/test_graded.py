@@ -88,9 +88,10 @@ def test_binary_grades_give_the_binary_ndcg():
         ({"graded": "overlap"}, "graded must be one of"),
         ({"graded": "shared", "gain": "cubic"}, "gain must be one of"),
         ({"gain": "linear"}, "gain must be left alone"),
+        ({"graded": "cosine", "precision_at": []}, "precision_at must name the cut-offs of a graded"),
     ],
 )
 def test_unknown_names(named, message):
     codes, labels = np.zeros((2, 1), np.uint8), np.zeros(2, int)
     with pytest.raises(ValueError, match=message):
-        df.evaluate(codes, labels, codes, labels, precision_at=[1], **named)
+        df.evaluate(codes, labels, codes, labels, **{"precision_at": [1], **named})

@@ -40,13 +40,18 @@ def checked_settings(
         raise TypeError(f"precision_at must hold integers, got {describe(precision_at)}")
     if graded is None and gain != "exponential":
         raise ValueError(f"gain must be left alone unless the evaluation is graded, got {gain!r}")
+    cutoffs = [integer(k, "precision_at", 1) for k in precision_at]
+    if graded is not None and not cutoffs:
+        raise ValueError(
+            f"precision_at must name the cut-offs of a graded evaluation, got none with graded={graded!r}"
+        )
     return {
         "top_k": optional_integer(top_k, "top_k", 1),
         "ties": choice(ties, "ties", metrics.TIES),
         "normalizer": choice(normalizer, "normalizer", metrics.NORMALIZERS),
         "empty": choice(empty, "empty", metrics.EMPTY),
         "empty_ball": choice(empty_ball, "empty_ball", metrics.EMPTY_BALLS),
-        "precision_at": [integer(k, "precision_at", 1) for k in precision_at],
+        "precision_at": cutoffs,
         "graded": None if graded is None else choice(graded, "graded", GRADES),
         "gain": choice(gain, "gain", GAINS) if graded is not None else None,
     }
