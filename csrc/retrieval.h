@@ -75,6 +75,11 @@ void range_count(Codes codes, Codes queries, std::int32_t radius, std::int64_t* 
 void histograms(Codes codes, Codes queries, Labels code_labels, Labels query_labels, std::int64_t bits,
                 std::int64_t* all, std::int64_t* relevant, const Call& call);
 
+// counts: (queries, bits + 1, levels), zeroed by the caller; rows at each distance that share 0, 1, ...
+// labels with the query, levels - 1 or more in the last level. Labels are masks; 1 <= levels <= 4097.
+void graded_histograms(Codes codes, Codes queries, Labels code_labels, Labels query_labels, std::int64_t bits,
+                       int levels, std::int64_t* counts, const Call& call);
+
 // 1-based ascending ranks of the relevant rows of each query in the (distance, row) order.
 RankResult relevant_ranks(Codes codes, Codes queries, Labels code_labels, Labels query_labels,
                           const Call& call);

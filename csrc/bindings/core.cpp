@@ -215,14 +215,18 @@ Array<std::int64_t> range_count(const Array<std::uint8_t>& codes, const Array<st
     return counts;
 }
 
+void check_bits(std::int64_t bits, Codes codes) {
+    if ((bits + 7) / 8 != codes.bytes) {
+        throw std::invalid_argument("bits must need " + std::to_string(codes.bytes) + " bytes, got " +
+                                    std::to_string(bits));
+    }
+}
+
 py::tuple histograms(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries,
                      const py::array& database_labels, const py::array& query_labels, std::int64_t bits,
                      int threads, const std::string& isa) {
     const Pair pair = views(codes, queries);
-    if ((bits + 7) / 8 != pair.codes.bytes) {
-        throw std::invalid_argument("bits must need " + std::to_string(pair.codes.bytes) + " bytes, got " +
-                                    std::to_string(bits));
-    }
+    check_bits(bits, pair.codes);
     const LabelPair labels = label_views(database_labels, query_labels, pair);
     Array<std::int64_t> all = zeros<std::int64_t>(pair.queries.rows, bits + 1);
     Array<std::int64_t> relevant = zeros<std::int64_t>(pair.queries.rows, bits + 1);
@@ -233,6 +237,27 @@ py::tuple histograms(const Array<std::uint8_t>& codes, const Array<std::uint8_t>
                         call);
     });
     return py::make_tuple(all, relevant);
+}
+
+Array<std::int64_t> graded_histograms(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries,
+                                      const Array<std::uint64_t>& database_labels,
+                                      const Array<std::uint64_t>& query_labels, std::int64_t bits,
+                                      std::int64_t levels, int threads, const std::string& isa) {
+    const Pair pair = views(codes, queries);
+    check_bits(bits, pair.codes);
+    const LabelPair labels = label_views(database_labels, query_labels, pair);
+    if (levels < 1 || levels > 4097) {
+        throw std::invalid_argument("levels must be 1 to 4097, got " + std::to_string(levels));
+    }
+    Array<std::int64_t> counts({static_cast<py::ssize_t>(pair.queries.rows),
+                                static_cast<py::ssize_t>(bits + 1), static_cast<py::ssize_t>(levels)});
+    std::int64_t* data = counts.mutable_data();
+    std::fill_n(data, counts.size(), 0);
+    run(isa, threads, [&](const cpu::Call& call) {
+        cpu::graded_histograms(pair.codes, pair.queries, labels.codes, labels.queries, bits,
+                               static_cast<int>(levels), data, call);
+    });
+    return counts;
 }
 
 py::tuple relevant_ranks(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries,
@@ -345,6 +370,8 @@ PYBIND11_MODULE(_core, m) {
     m.def("range_count", &range_count, codes, queries, py::arg("radius"), threads, isa);
     m.def("histograms", &histograms, codes, queries, py::arg("database_labels"), py::arg("query_labels"),
           py::arg("bits"), threads, isa);
+    m.def("graded_histograms", &graded_histograms, codes, queries, py::arg("database_labels").noconvert(),
+          py::arg("query_labels").noconvert(), py::arg("bits"), py::arg("levels"), threads, isa);
     m.def("relevant_ranks", &relevant_ranks, codes, queries, py::arg("database_labels"),
           py::arg("query_labels"), threads, isa);
     py::class_<cpu::Index>(m, "Index")

@@ -55,6 +55,27 @@ DMTH_FAST_INLINE Vec majority(Vec a, Vec b, Vec c) {
 DMTH_FAST_INLINE bool nonzero(Vec a) {
     return _mm256_testz_si256(a, a) == 0;
 }
+DMTH_FAST_INLINE Vec both(Vec a, Vec b) {
+    return _mm256_and_si256(a, b);
+}
+DMTH_FAST_INLINE Vec and_differ(Vec a, Vec b, Vec c) {
+    return _mm256_and_si256(a, _mm256_xor_si256(b, c));
+}
+DMTH_FAST_INLINE Vec byte_counts(Vec a) {
+    const Vec ones = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3,
+                                      1, 2, 2, 3, 2, 3, 3, 4);
+    const Vec nibble = _mm256_set1_epi8(15);
+    return _mm256_add_epi8(_mm256_shuffle_epi8(ones, _mm256_and_si256(a, nibble)),
+                           _mm256_shuffle_epi8(ones, _mm256_and_si256(_mm256_srli_epi16(a, 4), nibble)));
+}
+DMTH_FAST_INLINE Vec add_bytes(Vec a, Vec b) {
+    return _mm256_add_epi8(a, b);
+}
+DMTH_FAST_INLINE std::uint64_t sum_bytes(Vec a) {
+    const Vec words = _mm256_sad_epu8(a, _mm256_setzero_si256());
+    const __m128i pair = _mm_add_epi64(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    return static_cast<std::uint64_t>(_mm_cvtsi128_si64(pair) + _mm_extract_epi64(pair, 1));
+}
 DMTH_FAST_INLINE Vec full_add(Vec& sum, Vec a, Vec b) {
     const Vec both = _mm256_xor_si256(a, b);
     const Vec carry = _mm256_or_si256(_mm256_and_si256(a, b), _mm256_and_si256(both, sum));
@@ -117,8 +138,6 @@ static void transpose_column(const std::uint8_t* rows, std::int64_t planes, std:
         transpose_64x8(rows + word * 512, planes, out + word);
 }
 
-static constexpr auto none = nullptr;  // no kernel "tally": without VPOPCNTQ, counting one by one is faster
-
 #include "pack.inl"
 // Order matters from here on.
 #include "rows.inl"
@@ -127,12 +146,14 @@ static constexpr auto none = nullptr;  // no kernel "tally": without VPOPCNTQ, c
 //
 #include "sel.inl"
 //
+#include "tally.inl"
+//
 #include "transpose.inl"
 
 }  // namespace avx2
 
 const Kernels* avx2_kernels() {
-    DMTH_FAST_TABLE(avx2, 4, 16, each, none);
+    DMTH_FAST_TABLE(avx2, 4, 16, each);
 }
 
 }  // namespace dmth_fast::cpu

@@ -63,6 +63,21 @@ DMTH_FAST_INLINE Vec majority(Vec a, Vec b, Vec c) {
 DMTH_FAST_INLINE bool nonzero(Vec a) {
     return _mm512_test_epi64_mask(a, a) != 0;
 }
+DMTH_FAST_INLINE Vec both(Vec a, Vec b) {
+    return _mm512_and_si512(a, b);
+}
+DMTH_FAST_INLINE Vec and_differ(Vec a, Vec b, Vec c) {
+    return _mm512_ternarylogic_epi64(a, b, c, 0x60);
+}
+DMTH_FAST_INLINE Vec byte_counts(Vec a) {
+    return _mm512_popcnt_epi8(a);
+}
+DMTH_FAST_INLINE Vec add_bytes(Vec a, Vec b) {
+    return _mm512_add_epi8(a, b);
+}
+DMTH_FAST_INLINE std::uint64_t sum_bytes(Vec a) {
+    return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(_mm512_sad_epu8(a, _mm512_setzero_si512())));
+}
 DMTH_FAST_INLINE Vec full_add(Vec& sum, Vec a, Vec b) {
     const Vec carry = _mm512_ternarylogic_epi64(sum, a, b, 0xe8);
     sum = _mm512_ternarylogic_epi64(sum, a, b, 0x96);
@@ -82,7 +97,7 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
 //
 #include "sel.inl"
 //
-#include "tally_avx512.inl"
+#include "tally.inl"
 //
 #include "transpose_avx512.inl"
 //
@@ -91,7 +106,7 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
 }  // namespace avx512
 
 const Kernels* avx512_kernels() {
-    DMTH_FAST_TABLE(avx512, 6, 12, any_width, tally);
+    DMTH_FAST_TABLE(avx512, 6, 12, any_width);
 }
 
 }  // namespace dmth_fast::cpu

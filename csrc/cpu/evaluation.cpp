@@ -57,8 +57,9 @@ void for_tiles(Codes codes, Codes queries, Labels code_labels, Labels query_labe
 
 void histograms(Codes codes, Codes queries, Labels code_labels, Labels query_labels, std::int64_t bits,
                 std::int64_t* all, std::int64_t* relevant, const Call& call) {
-    if (tally_pays(codes, queries, code_labels, call)) {
-        return tally_histograms(codes, queries, code_labels, query_labels, bits, all, relevant, call);
+    if (codes.rows > 0 && queries.rows >= call.kernels->queries_to_transpose) {
+        const auto known = relevance_of(code_labels, codes.rows, query_labels, queries.rows, 1);
+        return tally_rows(codes, queries, *known, 1, bits, all, relevant, 1, call);
     }
     const auto bins = static_cast<std::size_t>(bits) + 1;
     const Cut cut(codes.rows, queries.rows, call.threads, kGroupQueries);
@@ -85,6 +86,16 @@ void histograms(Codes codes, Codes queries, Labels code_labels, Labels query_lab
         }
     };
     parallel_for(cut.tasks(), call.threads, count, call.interrupted);
+}
+
+void graded_histograms(Codes codes, Codes queries, Labels code_labels, Labels query_labels, std::int64_t bits,
+                       int levels, std::int64_t* counts, const Call& call) {
+    if (codes.rows == 0) return;
+    const auto known = relevance_of(code_labels, codes.rows, query_labels, queries.rows, levels - 1);
+    tally_rows(codes, queries, *known, levels - 1, bits, counts, counts + 1, levels, call);
+    for (std::int64_t i = 0; i < queries.rows * (bits + 1); ++i) {
+        for (int level = 1; level < levels; ++level) counts[i * levels] -= counts[i * levels + level];
+    }
 }
 
 RankResult relevant_ranks(Codes codes, Codes queries, Labels code_labels, Labels query_labels,

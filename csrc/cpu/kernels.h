@@ -45,11 +45,16 @@ struct Kernels {
     std::int64_t (*sel)(const std::uint64_t* block, std::int64_t bytes, const PlaneRun& run, PlaneHit* hits,
                         std::int32_t* queries);
 
-    // Adds, for each value A of kernel "sel" in [least, most], the rows at A to counts[A * kBlockWords ...],
-    // whose words together are the count. `run` holds one query; only rows of the mask `among` count. May be
-    // null.
-    void (*tally)(const std::uint64_t* block, std::int64_t bytes, const PlaneRun& run,
-                  const std::uint64_t* among, int least, int most, std::uint64_t* counts);
+    // The value A of kernel "sel" modulo 2^L of each row of `count` consecutive blocks, for the one query of
+    // `run`: L vectors of kBlockWords words a block, vector j = bit j of A.
+    void (*slice)(const std::uint64_t* blocks, std::int64_t count, std::int64_t bytes, const PlaneRun& run,
+                  std::uint64_t* slices);
+
+    // Of `count` sliced blocks: adds to counts[s], s < 8, the rows with A / 8 = group and (A & s) = s; gives
+    // the rows of the group. With masks only rows in mask i of block which[i] count; without, all rows.
+    std::int64_t (*tally)(const std::uint64_t* slices, std::int64_t count, int levels,
+                          const std::int32_t* which, const std::uint64_t* masks, int group,
+                          std::uint64_t* counts);
 
     // One row of `bits` values to its code; the column of the first NaN, or -1.
     std::int64_t (*pack_half)(const std::uint16_t* values, std::int64_t bits, double threshold,

@@ -48,6 +48,21 @@ DMTH_FAST_INLINE Vec majority(Vec a, Vec b, Vec c) {
 DMTH_FAST_INLINE bool nonzero(Vec a) {
     return vmaxvq_u32(vreinterpretq_u32_u64(a)) != 0;
 }
+DMTH_FAST_INLINE Vec both(Vec a, Vec b) {
+    return vandq_u64(a, b);
+}
+DMTH_FAST_INLINE Vec and_differ(Vec a, Vec b, Vec c) {
+    return vandq_u64(a, veorq_u64(b, c));
+}
+DMTH_FAST_INLINE Vec byte_counts(Vec a) {
+    return vreinterpretq_u64_u8(vcntq_u8(vreinterpretq_u8_u64(a)));
+}
+DMTH_FAST_INLINE Vec add_bytes(Vec a, Vec b) {
+    return vreinterpretq_u64_u8(vaddq_u8(vreinterpretq_u8_u64(a), vreinterpretq_u8_u64(b)));
+}
+DMTH_FAST_INLINE std::uint64_t sum_bytes(Vec a) {
+    return vaddlvq_u8(vreinterpretq_u8_u64(a));
+}
 DMTH_FAST_INLINE Vec full_add(Vec& sum, Vec a, Vec b) {
     const Vec differ = veorq_u64(a, b);
     const Vec carry = vbslq_u64(differ, sum, a);
@@ -61,8 +76,6 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
 }
 
 #include "mirror.inl"
-static constexpr auto none = nullptr;  // no kernel "tally", as where x86-64 lacks VPOPCNTQ
-
 #include "pack.inl"
 // Order matters from here on.
 #include "rows.inl"
@@ -71,12 +84,14 @@ static constexpr auto none = nullptr;  // no kernel "tally", as where x86-64 lac
 //
 #include "sel.inl"
 //
+#include "tally.inl"
+//
 #include "transpose.inl"
 
 }  // namespace neon
 
 const Kernels* neon_kernels() {
-    DMTH_FAST_TABLE(neon, 4, 16, each, none);
+    DMTH_FAST_TABLE(neon, 4, 16, each);
 }
 
 }  // namespace dmth_fast::cpu

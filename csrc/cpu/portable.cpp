@@ -50,6 +50,25 @@ DMTH_FAST_INLINE Vec majority(Vec a, Vec b, Vec c) {
 DMTH_FAST_INLINE bool nonzero(Vec a) {
     return (a[0] | a[1]) != 0;
 }
+DMTH_FAST_INLINE Vec both(Vec a, Vec b) {
+    return a & b;
+}
+DMTH_FAST_INLINE Vec and_differ(Vec a, Vec b, Vec c) {
+    return a & (b ^ c);
+}
+DMTH_FAST_INLINE Vec byte_counts(Vec a) {
+    a -= (a >> 1) & 0x5555555555555555u;
+    a = (a & 0x3333333333333333u) + ((a >> 2) & 0x3333333333333333u);
+    return (a + (a >> 4)) & 0x0f0f0f0f0f0f0f0fu;
+}
+DMTH_FAST_INLINE Vec add_bytes(Vec a, Vec b) {
+    return a + b;  // no byte overflows
+}
+DMTH_FAST_INLINE std::uint64_t sum_bytes(Vec a) {
+    a = (a & 0x00ff00ff00ff00ffu) + ((a >> 8) & 0x00ff00ff00ff00ffu);
+    const std::uint64_t both = a[0] + a[1];  // four fields of 16 bits
+    return (both * 0x0001000100010001u) >> 48;
+}
 DMTH_FAST_INLINE Vec full_add(Vec& sum, Vec a, Vec b) {
     const Vec both = sum ^ a;
     const Vec carry = (sum & a) | (both & b);
@@ -63,8 +82,6 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
 }
 
 #include "mirror.inl"
-static constexpr auto none = nullptr;  // no kernel "tally": without VPOPCNTQ, counting one by one is faster
-
 #include "pack.inl"
 // Order matters from here on.
 #include "rows.inl"
@@ -73,12 +90,14 @@ static constexpr auto none = nullptr;  // no kernel "tally": without VPOPCNTQ, c
 //
 #include "sel.inl"
 //
+#include "tally.inl"
+//
 #include "transpose.inl"
 
 }  // namespace portable
 
 const Kernels* portable_kernels() {
-    DMTH_FAST_TABLE(portable, 4, 16, each, none);
+    DMTH_FAST_TABLE(portable, 4, 16, each);
 }
 
 }  // namespace dmth_fast::cpu

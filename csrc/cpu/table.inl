@@ -1,5 +1,5 @@
 // The table of this translation unit's kernels; NAME is its namespace.
-#define DMTH_FAST_TABLE(NAME, QUERIES_FOR_PLANES, QUERIES_TO_TRANSPOSE, WIDTHS, TALLY) \
+#define DMTH_FAST_TABLE(NAME, QUERIES_FOR_PLANES, QUERIES_TO_TRANSPOSE, WIDTHS)        \
     static constexpr Kernels table{                                                    \
         .name = #NAME,                                                                 \
         .queries_for_planes = QUERIES_FOR_PLANES,                                      \
@@ -9,7 +9,8 @@
         .rows_within = NAME::rows_within_##WIDTHS,                                     \
         .transpose = NAME::transpose,                                                  \
         .sel = NAME::sel,                                                              \
-        .tally = NAME::TALLY,                                                          \
+        .slice = NAME::slice,                                                          \
+        .tally = NAME::tally,                                                          \
         .pack_half = NAME::pack_row<std::uint16_t>,                                    \
         .pack_float = NAME::pack_row<float>,                                           \
         .pack_double = NAME::pack_row<double>,                                         \

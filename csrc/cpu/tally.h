@@ -1,18 +1,16 @@
-// The two histograms of evaluation by kernel "tally", for labels that are class ids.
+// Rows of each grade of relevance at each distance from each query, over bit planes: kernels "slice" and
+// "tally".
 #pragma once
 
 #include <cstdint>
 
 #include "../retrieval.h"
+#include "relevance.h"
 
 namespace dmth_fast::cpu {
 
-// Whether it applies: the instruction set has the kernel, and the queries pay for bit planes and for the
-// grouping.
-bool tally_pays(Codes codes, Codes queries, Labels labels, const Call& call);
-
-// As histograms() in retrieval.h.
-void tally_histograms(Codes codes, Codes queries, Labels code_labels, Labels query_labels, std::int64_t bits,
-                      std::int64_t* all, std::int64_t* relevant, const Call& call);
+// Adds all rows to all[(q * (bits + 1) + d) * step], and those of grade g >= 1 to graded[... + g - 1].
+void tally_rows(Codes codes, Codes queries, Relevance& relevance, int grades, std::int64_t bits,
+                std::int64_t* all, std::int64_t* graded, std::int64_t step, const Call& call);
 
 }  // namespace dmth_fast::cpu

@@ -28,6 +28,16 @@ def histograms(
     threads: int,
     isa: str,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]: ...
+def graded_histograms(
+    codes: npt.NDArray[np.uint8],
+    queries: npt.NDArray[np.uint8],
+    database_labels: npt.NDArray[np.uint64],
+    query_labels: npt.NDArray[np.uint64],
+    bits: int,
+    levels: int,
+    threads: int,
+    isa: str,
+) -> npt.NDArray[np.int64]: ...
 def relevant_ranks(
     codes: npt.NDArray[np.uint8],
     queries: npt.NDArray[np.uint8],

@@ -29,6 +29,7 @@ __all__ = [
     "core_version",
     "cuda",
     "cuda_available",
+    "graded_histograms",
     "hamming_distances",
     "histograms",
     "isa",
@@ -276,6 +277,47 @@ def histograms(
     """
     return _core.histograms(
         codes, queries, database_labels, query_labels, bits, thread_count(threads), _isa(isa)
+    )
+
+
+def graded_histograms(
+    codes: Codes,
+    queries: Codes,
+    database_labels: npt.NDArray[np.uint64],
+    query_labels: npt.NDArray[np.uint64],
+    bits: int,
+    levels: int,
+    *,
+    threads: int | None = None,
+    isa: str | None = None,
+) -> npt.NDArray[np.int64]:
+    """Rows at each distance from each query, by the number of labels that they share with it.
+
+    Args:
+        codes: ``(n, bytes)`` uint8, the database.
+        queries: ``(q, bytes)`` uint8.
+        database_labels: ``(n, words)`` uint64 multi-hot masks.
+        query_labels: ``(q, words)`` uint64.
+        bits: As in :func:`histograms`.
+        levels: Levels to tell apart, 1 to 4097: 0, 1, ..., ``levels - 1`` or more shared labels.
+        threads: See the module.
+        isa: See the module.
+
+    Returns:
+        ``(q, bits + 1, levels)`` int64.
+
+    Raises:
+        TypeError: Labels of another dtype or rank.
+        ValueError: Labels of another length or width, ``levels`` out of range, or ``bits`` does not fit the
+            codes.
+
+    Example:
+        >>> codes, labels = np.array([[1], [2], [7]], np.uint8), np.array([[3], [4], [2]], np.uint64)
+        >>> graded_histograms(codes, codes[:1], labels, labels[:1], 3, 3)[0].tolist()
+        [[0, 0, 1], [0, 0, 0], [1, 1, 0], [0, 0, 0]]
+    """
+    return _core.graded_histograms(
+        codes, queries, database_labels, query_labels, bits, levels, thread_count(threads), _isa(isa)
     )
 
 

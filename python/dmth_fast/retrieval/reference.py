@@ -85,6 +85,19 @@ def histograms(
     return every, hits
 
 
+def graded_histograms(
+    codes: Array, queries: Array, database_labels: Array, query_labels: Array, bits: int, levels: int
+) -> Array:
+    """(q, bits + 1, levels) int64 counts per distance and number of shared labels, at most levels - 1."""
+    distances = hamming_distances(codes, queries)
+    counts = np.zeros((len(queries), bits + 1, levels), dtype=np.int64)
+    for i, mask in enumerate(query_labels):
+        common = np.ascontiguousarray(database_labels & mask).view(np.uint8)
+        shared = np.unpackbits(common.reshape(len(codes), 8 * mask.size), axis=1).sum(axis=1)
+        np.add.at(counts[i], (distances[i], np.minimum(shared, levels - 1)), 1)
+    return counts
+
+
 def relevant_ranks(
     codes: Array, queries: Array, database_labels: Array, query_labels: Array
 ) -> tuple[Array, Array]:

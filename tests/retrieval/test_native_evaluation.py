@@ -1,0 +1,107 @@
+"""The native verbs of evaluation against the slow reference, on every instruction set."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from nativecodes import Array, assert_same, clustered_codes
+
+from dmth_fast.retrieval import native, reference
+
+VARIANTS = list(itertools.product(native.isas(), (1, 2, 3)))
+WIDTHS = (1, 3, 8, 12, 31, 48, 63, 64, 65, 96, 127, 128, 192, 255, 256, 257, 512, 1000, 4096)
+ROWS = (0, 1, 63, 511, 512, 513, 1024, 1537, 3000)
+
+thorough = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def check(verb: str, *arguments: Any) -> None:
+    expected = getattr(reference, verb)(*arguments)
+    for isa, threads in VARIANTS:
+        got = getattr(native, verb)(*arguments, threads=threads, isa=isa)
+        assert_same(got, expected, f"{verb} on {isa} with {threads} threads")
+
+
+def masks(rng: np.random.Generator, rows: int, labels: int, share: float) -> Array:
+    """(rows, words) multi-hot masks of `labels` labels, each there with probability `share`."""
+    words = -(-labels // 64)
+    hot = np.zeros((rows, words * 64), dtype=np.uint8)
+    hot[:, :labels] = rng.random((rows, labels)) < share
+    return np.packbits(hot, axis=1, bitorder="little").view("<u8").astype(np.uint64)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[Array, Array, int, np.random.Generator]:
+    """Database, queries, width: few and many queries, seams of blocks, heavy and no ties."""
+    bits = draw(st.one_of(st.sampled_from(WIDTHS), st.integers(1, 300)))
+    rows = draw(st.one_of(st.sampled_from(ROWS), st.integers(1, 2000)))
+    if bits > 600:
+        rows = min(rows, 600)
+    queries = draw(st.sampled_from([1, 2, 5, 11, 16, 33]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    flip = draw(st.sampled_from([0.0, 0.05, 0.5]))
+    codes = clustered_codes(rng, rows + queries, bits, 3, flip)
+    return codes[:rows].copy(), codes[rows:].copy(), bits, rng
+
+
+@thorough
+@given(problems(), st.sampled_from([1, 2, 7, 50]), st.sampled_from([1, 10**15]))
+def test_class_ids(problem: tuple[Array, Array, int, np.random.Generator], classes: int, spread: int) -> None:
+    codes, queries, bits, rng = problem
+    database_labels = rng.integers(-1, classes, len(codes)) * spread
+    query_labels = rng.integers(-2, classes + 1, len(queries)) * spread
+    check("histograms", codes, queries, database_labels, query_labels, bits)
+
+
+@thorough
+@given(problems(), st.sampled_from([1, 5, 64, 65, 130]), st.sampled_from([0.0, 0.02, 0.5]), st.integers(1, 9))
+def test_multi_hot(
+    problem: tuple[Array, Array, int, np.random.Generator], labels: int, share: float, levels: int
+) -> None:
+    codes, queries, bits, rng = problem
+    database_labels, query_labels = (
+        masks(rng, len(codes), labels, share),
+        masks(rng, len(queries), labels, 0.1),
+    )
+    check("histograms", codes, queries, database_labels, query_labels, bits)
+    check("graded_histograms", codes, queries, database_labels, query_labels, bits, levels)
+
+
+@pytest.mark.parametrize("queries", [130, 300])
+@pytest.mark.parametrize(("bits", "rows"), [(64, 30_000), (48, 9_000), (256, 9_000)])
+def test_several_chunks_and_groups(bits: int, rows: int, queries: int) -> None:
+    """More blocks than a chunk holds, more queries than a group, classes that end inside blocks."""
+    rng = np.random.default_rng(queries)
+    codes, asked = clustered_codes(rng, rows, bits, 5, 0.1), clustered_codes(rng, queries, bits, 5, 0.3)
+    labels, wanted = rng.integers(0, 3, rows), rng.integers(0, 4, queries)
+    hot, hot_wanted = masks(rng, rows, 20, 0.1), masks(rng, queries, 20, 0.1)
+    distances = reference.hamming_distances(codes, asked)
+    place = distances + np.arange(queries)[:, None] * (bits + 1)
+    size = queries * (bits + 1)
+
+    def counted(chosen: Array) -> Array:
+        return np.bincount(place[chosen], minlength=size).reshape(queries, -1)
+
+    every = counted(np.ones_like(place, dtype=bool))
+    for isa, threads in VARIANTS:
+        options = {"isa": isa, "threads": threads}
+        got = native.histograms(codes, asked, labels, wanted, bits, **options)
+        assert_same(got, (every, counted(labels == wanted[:, None])), isa)
+        got = native.histograms(codes, asked, hot, hot_wanted, bits, **options)
+        assert_same(got, (every, counted(reference.relevance(hot, hot_wanted))), isa)
+
+
+def test_grades_are_checked() -> None:
+    codes, labels = np.zeros((3, 2), np.uint8), np.ones((3, 1), np.uint64)
+    for levels in (0, 4098):
+        with pytest.raises(ValueError, match=f"levels must be 1 to 4097, got {levels}"):
+            native.graded_histograms(codes, codes, labels, labels, 16, levels)
+    with pytest.raises(TypeError):
+        native.graded_histograms(codes, codes, np.ones(3, np.int64), labels, 16, 2)
+    with pytest.raises(ValueError, match="bits must need 2 bytes"):
+        native.graded_histograms(codes, codes, labels, labels, 17, 2)
+    with pytest.raises(ValueError, match="same kind"):
+        native.graded_histograms(codes, codes, labels, np.ones((3, 2), np.uint64), 16, 2)
