@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dmth_fast.grid.config import load_grid
-from dmth_fast.grid.locks import held, holding
 from dmth_fast.grid.queue import CELLS, folder_of, states, work
+from dmth_fast.locks import held, holding
 
 
 def command(path: Path, out: Path, *words: str) -> list[str]:
@@ -112,7 +112,7 @@ def test_a_dry_run_says_what_is_left(small: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_lock_is_let_go_of_when_its_holder_dies(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    words = "import time; from pathlib import Path; from dmth_fast.grid.locks import holding\n"
+    words = "import time; from pathlib import Path; from dmth_fast.locks import holding\n"
     words += f"with holding(Path({str(path)!r}), wait=True): print('held', flush=True); time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", words], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

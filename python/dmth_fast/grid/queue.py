@@ -19,9 +19,9 @@ from typing import Any
 from dmth_fast.atomic import write_text
 from dmth_fast.grid.cells import RESULT, read, run_cell
 from dmth_fast.grid.config import Cell, Grid
-from dmth_fast.grid.locks import held, holding
 from dmth_fast.grid.workshop import Workshop
 from dmth_fast.learning.deadline import OutOfTimeError, deadline, out_of_time
+from dmth_fast.locks import held, holding
 
 __all__ = ["CELLS", "Outcome", "folder_of", "run_queue", "states", "work"]
 

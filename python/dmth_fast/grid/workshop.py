@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dmth_fast.grid.config import Cell
-from dmth_fast.grid.locks import holding
 from dmth_fast.learning.config import to_mapping
 from dmth_fast.learning.data import ImageSet, split_by_class
 from dmth_fast.learning.frozen import AnyTeacher
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.protocols import Split, open_split
 from dmth_fast.learning.teacher import FusedTeacher
+from dmth_fast.locks import holding
 from dmth_fast.pipeline import data_root, new_fusion, new_student, new_teacher
 from dmth_fast.trainconfig import TrainConfig
 
