@@ -14,9 +14,14 @@ GRID = Path(__file__).with_name("digits.toml")
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("grid")
+
+
+@pytest.fixture(scope="module")
+def result(out: Path) -> dict[str, Any]:
     pytest.importorskip("sklearn")
-    grid, out = load_grid(GRID), tmp_path_factory.mktemp("grid")
+    grid = load_grid(GRID)
     outcome = work(grid, out, progress=False)
     assert not outcome.failed
     assert outcome.done == len(grid.cells)
@@ -68,7 +73,8 @@ def test_what_cannot_be_told_apart_is_not_put_in_order(result: dict[str, Any]) -
     assert pairs["attention", "static", "map"]["seeds"] == 2
 
 
-def test_attention_says_which_teacher_spoke_for_which_class(result: dict[str, Any]) -> None:
+def test_attention_says_which_teacher_spoke_for_which_class(out: Path, result: dict[str, Any]) -> None:
+    assert {path.parent.name.split("-")[2] for path in out.glob("cells/*/weights.png")} == {"attention"}
     row = next(row for row in result["rows"] if row["name"] == "attention")
     assert len(row["class_weights"]) == 10
     assert all(sum(weights) == pytest.approx(1, abs=1e-5) for weights in row["class_weights"])

@@ -11,6 +11,7 @@ import torch
 
 from dmth_fast import methods
 from dmth_fast.atomic import write_json
+from dmth_fast.attention import plot_weights
 from dmth_fast.grid.config import Cell
 from dmth_fast.grid.workshop import Workshop
 from dmth_fast.learning.weights import load_weights, save_tensors
@@ -112,10 +113,21 @@ def _student(cell: Cell, folder: Path, workshop: Workshop, progress: bool) -> Fo
 
 def _fusion(cell: Cell, folder: Path, workshop: Workshop, progress: bool) -> Found:
     del progress
-    fused = workshop.fused(cell)
-    measured, weights = methods.fusion(workshop.images(cell.config).split, fused)
+    fused, split = workshop.fused(cell), workshop.images(cell.config).split
+    measured, weights = methods.fusion(split, fused)
+    query = split.query
     measured.row["name"] = cell.arm.name
     save_tensors(folder / "weights.safetensors", {"weights": weights})
+    # Weights that are equal for all images have nothing to show.
+    if query.labels is not None and float(weights.std(0).max()) > 0:
+        plot_weights(
+            weights.numpy(),
+            query,
+            [teacher.name for teacher in fused.teachers],
+            folder / "weights.png",
+            title=f"{cell.arm.name} over {len(fused.teachers)} teachers",
+            subtitle=f"{cell.config.protocol}, {len(query):,} queries, seed {cell.config.seed}",
+        )
     return [measured], fused.history
 
 
