@@ -28,7 +28,7 @@ def test_folder_holds_out_a_part_of_each_class(images: Path) -> None:
     assert split.query.labels is not None
     assert split.query.labels.bincount().tolist() == [2, 2]
     assert not set(split.query.names) & set(split.database.names)
-    again = open_split("folder", DataConfig(train="train", query_fraction=0.2), images, seed=1)
+    again = open_split("folder", DataConfig(train="train", query_fraction=0.2, split_seed=1), images, seed=7)
     other = open_split("folder", DataConfig(train="train", query_fraction=0.2), images, seed=2)
     assert split.hashes() == again.hashes() != other.hashes()
 

@@ -24,6 +24,7 @@ class DataConfig:
         validation_fraction: part of the training images that is held out and measured after each epoch.
         size: side in pixels; None keeps the files' own.
         labels: ``folders``: classes are folders; ``none``: there are none, and nothing is measured.
+        split_seed: of a protocol's draw; None takes the run's seed, so that another seed draws other images.
         unlabelled: whether the student also sees the database images, without labels.
         strict: stop at an image that cannot be read.
     """
@@ -35,6 +36,7 @@ class DataConfig:
     validation_fraction: float = 0.0
     size: int | None = None
     labels: str = "folders"
+    split_seed: int | None = None
     unlabelled: bool = False
     strict: bool = False
 
@@ -93,10 +95,11 @@ def open_split(protocol: str, data: DataConfig, root: Path, seed: int) -> Split:
     """
     if data.labels == "none" and protocol != "folder":
         raise ValueError(f"protocol {protocol} needs labels to measure: data.labels must be 'folders'")
+    drawn = seed if data.split_seed is None else data.split_seed
     if protocol in PROTOCOLS:
-        split = PROTOCOLS[protocol](data, root, seed)
+        split = PROTOCOLS[protocol](data, root, drawn)
     else:
-        split = _named(protocol, data, root, seed)
+        split = _named(protocol, data, root, drawn)
     if split.query.classes != split.database.classes:
         raise ValueError(
             f"queries have the classes {split.query.classes}, the database has {split.database.classes}"
