@@ -145,6 +145,7 @@ def train(
             "validation_images": len(split.train) - len(learned),
             "classes": len(split.train.classes),
             "skipped": len(split.train.skipped) + len(split.query.skipped),
+            "near_duplicates": split.near_duplicates(),
         },
         "seed": config.seed,
         **environment.describe(),

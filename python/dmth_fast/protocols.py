@@ -9,6 +9,7 @@
 from dmth_fast.retrieval.baselines import one_hot_codes as one_hot_codes
 from dmth_fast.retrieval.baselines import random_codes as random_codes
 from dmth_fast.retrieval.duplicates import NearDuplicates as NearDuplicates
+from dmth_fast.retrieval.duplicates import near_duplicate_codes as near_duplicate_codes
 from dmth_fast.retrieval.duplicates import near_duplicates as near_duplicates
 from dmth_fast.retrieval.duplicates import perceptual_codes as perceptual_codes
 from dmth_fast.retrieval.protocols import ALIASES as ALIASES
@@ -24,6 +25,7 @@ __all__ = [
     "Split",
     "labels_digest",
     "make_split",
+    "near_duplicate_codes",
     "near_duplicates",
     "one_hot_codes",
     "perceptual_codes",

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dmth_fast.learning.protocols import DataConfig, open_split, refuse_seen
+from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.protocols import DataConfig, Split, open_split, refuse_seen
 
 
 @pytest.fixture
@@ -51,6 +52,21 @@ def test_named_protocols_draw_from_the_opened_images(images: Path) -> None:
     assert split.drawn is not None
     assert split.drawn.sizes() == {"query": 1, "database": 9, "train": 10}
     assert torch.equal(split.query.labels.unique(), split.database.labels.unique())  # type: ignore[union-attr]
+
+
+def test_queries_that_look_like_training_images_are_counted() -> None:
+    """Waves, one copied and brightened; images too small to tell are left alone."""
+    place = torch.linspace(0, 1, 32)
+    phase = torch.rand(40, 3, 1, 1, 12, generator=torch.Generator().manual_seed(0)) * 6.3
+    angle = 3.1 * torch.arange(1, 13) * (place[:, None, None] + torch.arange(12) % 4 * place[None, :, None])
+    waves = torch.cos(angle + phase).mean(4)
+    pixels = (127 + 100 * waves / waves.abs().amax((1, 2, 3), keepdim=True)).to(torch.uint8)
+    train = ImageSet(images=pixels)
+    query = ImageSet(images=torch.cat([pixels[5:6] // 2 + 60, pixels[:2].flip(3).transpose(2, 3)]))
+    found = Split(query=query, database=train, train=train).near_duplicates()
+    assert found == {"radius": 6, "queries": 1, "share": 1 / 3, "pairs": 1}
+    small = ImageSet(images=pixels[:, :, :8])
+    assert Split(query=small, database=small, train=small).near_duplicates() is None
 
 
 def test_other_images_under_a_known_name_are_refused(images: Path) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from dmth_fast import protocols as named
@@ -74,6 +75,26 @@ class Split:
         if set(self.database.names) <= set(self.train.names):
             raise ValueError("data.unlabelled needs database images outside the training set; there are none")
         return ImageSet(images=self.database.images, names=self.database.names)
+
+    def near_duplicates(self, radius: int = 6) -> dict[str, float] | None:
+        """How many queries look like a training image; None where images are too small to tell.
+
+        Such queries measure memory. By :func:`dmth_fast.protocols.near_duplicates`.
+        """
+        if min(*self.query.size, *self.train.size) < 32:
+            return None
+        codes = [
+            np.concatenate(
+                [
+                    named.perceptual_codes(images.images[rows].numpy())
+                    for rows in torch.split(torch.arange(len(images)), 1024)
+                ]
+            )
+            for images in (self.query, self.train)
+        ]
+        found = named.near_duplicate_codes(codes[0], codes[1], radius=radius)
+        queries = len(np.unique(found.query_rows))
+        return {"radius": radius, "queries": queries, "share": found.share, "pairs": len(found.rows)}
 
     def hashes(self) -> dict[str, str]:
         """SHA-256 over the sorted names and labels of each part."""

@@ -79,7 +79,7 @@ def near_duplicates(query_images: AnyArray, images: AnyArray, *, radius: int = 6
         query_images: (q, 3, h, w) uint8.
         images: (n, 3, h, w) uint8, for example the training images.
         radius: largest Hamming distance of the 64-bit hashes, inclusive. Look at the pairs: what is alike
-            to a hash need not be to the eye.
+            to a hash need not be to the eye, and the other way round.
 
     Raises:
         TypeError: images are not uint8.
@@ -90,9 +90,28 @@ def near_duplicates(query_images: AnyArray, images: AnyArray, *, radius: int = 6
     >>> near_duplicates(noise[1:2], noise).rows
     array([1])
     """
+    return near_duplicate_codes(perceptual_codes(query_images), perceptual_codes(images), radius=radius)
+
+
+def near_duplicate_codes(query_codes: AnyArray, codes: AnyArray, *, radius: int = 6) -> NearDuplicates:
+    """:func:`near_duplicates` of hashes made before, for images that come in parts.
+
+    Args:
+        query_codes: (q, 8) uint8, from :func:`perceptual_codes`.
+        codes: (n, 8) uint8.
+        radius: largest Hamming distance, inclusive.
+
+    Raises:
+        TypeError: codes are not uint8.
+        ValueError: another shape, or a radius outside 0 to 64.
+
+    >>> import numpy as np
+    >>> codes = np.arange(16, dtype=np.uint8).reshape(2, 8)
+    >>> near_duplicate_codes(codes[1:], codes, radius=0).rows
+    array([1])
+    """
     limit = integer(radius, "radius", 0, HASH_BITS)
-    queries = perceptual_codes(query_images)
-    found = range_search(perceptual_codes(images), queries, limit, bits=HASH_BITS)
+    found = range_search(codes, query_codes, limit, bits=HASH_BITS)
     counts = np.diff(found.offsets)
     share = float((counts > 0).mean()) if len(counts) else 0.0
     return NearDuplicates(np.repeat(np.arange(len(counts)), counts), found.ids, found.distances, share)
