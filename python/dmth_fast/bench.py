@@ -1,13 +1,16 @@
-"""A short benchmark of search on this machine, beside FAISS and NumPy, to be trusted by whoever runs it.
+"""Search beside its rivals on this machine, to be trusted by whoever runs it.
 
-Every contender answers the same queries over the same random codes in one process. Equal answers are
-asserted first; then the contenders take turns, so that a busy neighbour or a changing clock hits all of them
-alike, and what is reported is the median over rounds of the ratio within a round.
+All answer the same queries over the same codes in one process, with as many threads. Equal answers are
+asserted first; then all take turns, so that a busy neighbour or a changing clock hits them alike. The
+``bench`` command measures random codes with it, the repository's benchmarks everything else.
 """
 
+import functools
+import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
@@ -15,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmth_fast import environment
+from dmth_fast.rivals import Absent, Answer, Contender, Rival, every_rival, population
 
-__all__ = ["Setting", "measure", "random_codes", "run"]
+__all__ = ["OURS", "Contest", "Setting", "alternate", "forced_isa", "random_codes", "run"]
 
-Answer = tuple[NDArray[np.int32], NDArray[np.int64]]
-Contender = Callable[[], Answer]
+OURS = ("search", "index")
+"""Contenders of our own: the function on plain rows, and ``Index.search`` with the index built before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,64 +56,38 @@ class Setting:
 def run(
     settings: Sequence[Setting], *, on_result: Callable[[dict[str, Any]], None] = lambda _: None
 ) -> dict[str, Any]:
-    """Measure several settings.
+    """Measure several settings over random codes.
 
     Args:
         settings: What to measure, in order.
         on_result: Called with each row as soon as it is measured.
 
     Returns:
-        ``rows`` (see :func:`measure`) and the ``environment`` they were measured in.
-    """
-    rows = []
-    for setting in settings:
-        rows.append(measure(setting))
-        on_result(rows[-1])
-    return {"benchmark": "search", "environment": environment.describe(), "rows": rows}
-
-
-def measure(setting: Setting) -> dict[str, Any]:
-    """Measure one setting.
-
-    Args:
-        setting: What to search.
-
-    Returns:
-        The setting's fields; ``milliseconds``: contender to the median time of one call that answers all
-        queries; ``ratios``: rival to (lowest, median, highest) over rounds of its time divided by ours in the
-        same round; ``absent``: rival to the reason why it was not measured.
+        ``rows`` (see :meth:`Contest.measure`, with the setting's fields) and the ``environment`` they were
+        measured in.
 
     Raises:
         AssertionError: A rival's answer differs from ours: nothing is timed then.
     """
-    both = random_codes(setting.n + setting.queries, setting.bits, setting.seed)
-    codes, queries = both[: setting.n], both[setting.n :]
-    contenders, absent = _contenders(setting, codes, queries)
-    ours = contenders["dmth_fast"]()
-    for name, contender in contenders.items():
-        if name != "dmth_fast":
-            _assert_equal(name, ours, contender(), codes, queries)
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(setting.rounds):
-        # Another one goes first in each round: none always finds the caches as the same rival left them.
-        names = list(contenders)
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            start = time.perf_counter()
-            contenders[name]()
-            seconds[name].append(time.perf_counter() - start)
-    ratios = {}
-    for name in contenders:
-        if name != "dmth_fast":
-            quotients = [
-                theirs / own for theirs, own in zip(seconds[name], seconds["dmth_fast"], strict=True)
-            ]
-            ratios[name] = [round(value, 3) for value in (min(quotients), median(quotients), max(quotients))]
-    return {
-        **{name: getattr(setting, name) for name in Setting.__dataclass_fields__},
-        "milliseconds": {name: round(1e3 * median(values), 4) for name, values in seconds.items()},
-        "ratios": ratios,
-        "absent": absent,
-    }
+    most: dict[tuple[int, int, int], int] = {}
+    for setting in settings:
+        key = (setting.n, setting.bits, setting.seed)
+        most[key] = max(most.get(key, 0), setting.queries)
+    rows = []
+    for setting in settings:
+        key = (setting.n, setting.bits, setting.seed)
+        contest = _random_contest(*key, most[key])
+        row = contest.measure(setting.k, setting.queries, setting.threads, setting.rounds)
+        rows.append(asdict(setting) | row)
+        on_result(rows[-1])
+    _random_contest.cache_clear()
+    return {"benchmark": "search", "environment": environment.describe(), "rows": rows}
+
+
+@functools.lru_cache(maxsize=1)
+def _random_contest(n: int, bits: int, seed: int, queries: int) -> "Contest":
+    both = random_codes(n + queries, bits, seed)
+    return Contest(both[:n], both[n:], bits, rivals=("FAISS", "NumPy"))
 
 
 def random_codes(n: int, bits: int, seed: int | np.random.Generator = 0) -> NDArray[np.uint8]:
@@ -132,66 +110,196 @@ def random_codes(n: int, bits: int, seed: int | np.random.Generator = 0) -> NDAr
     return codes
 
 
-def _contenders(
-    setting: Setting, codes: NDArray[np.uint8], queries: NDArray[np.uint8]
-) -> tuple[dict[str, Contender], dict[str, str]]:
-    from dmth_fast import search
+class Contest:
+    """One database and everybody's index over it, built when first needed.
 
-    k = min(setting.k, setting.n)
+    Args:
+        codes: (n, bytes) uint8, the database.
+        queries: (q, bytes) uint8.
+        bits: Width of a code.
+        rivals: Who stands beside us, names of :func:`dmth_fast.rivals.every_rival`.
+        isas: Instruction sets to measure ours with besides the one in force; these contenders are called
+            "search avx2" and so on.
+    """
 
-    def ours() -> Answer:
-        found = search(codes, queries, k, threads=setting.threads)
-        return found.distances, found.ids
+    def __init__(
+        self,
+        codes: NDArray[np.uint8],
+        queries: NDArray[np.uint8],
+        bits: int,
+        *,
+        rivals: Iterable[str] = ("FAISS",),
+        isas: Iterable[str] = (),
+    ) -> None:
+        from dmth_fast import Index
 
-    contenders: dict[str, Contender] = {"dmth_fast": ours}
-    absent = {}
+        self.codes, self.queries, self.bits = codes, queries, bits
+        self._names, self._isas = tuple(rivals), tuple(isas)
+        self._index = Index(bits)
+        self._index.add(codes)
+        self._rivals: dict[str, Rival] = {}
+
+    def measure(
+        self,
+        k: int,
+        queries: int,
+        threads: int,
+        rounds: int,
+        *,
+        most_pairs: Mapping[str, float] | None = None,
+    ) -> dict[str, Any]:
+        """Compare the answers, then time all.
+
+        Args:
+            k: Neighbours a query.
+            queries: How many of the queries, from the first.
+            threads: For all.
+            rounds: Turns that each takes.
+            most_pairs: Rival to the number of distances for which it is given queries; its time is scaled.
+
+        Returns:
+            ``milliseconds``: contender to the median time of answering all queries; ``ratios``: to (lowest,
+            median, highest) over rounds of its time divided by that of "search" in the same round;
+            ``asked``: to the number of queries it was given, where fewer; ``settings``: to the options that
+            were best for it; ``absent``: rival to the reason why it was not measured.
+
+        Raises:
+            AssertionError: Answers differ: nothing is timed then.
+        """
+        asked, k = self.queries[:queries], min(k, len(self.codes))
+        contenders = self._ours(asked, k, threads)
+        answer = contenders["search"].run()
+        for name, contender in contenders.items():
+            again = contender.run()
+            if not (np.array_equal(answer[0], again[0]) and np.array_equal(answer[1], again[1])):
+                raise AssertionError(f"search and {name} give different answers; nothing was timed")
+        absent = {}
+        for name in self._names:
+            rival = self._join(name, asked, k, threads, answer, most_pairs or {})
+            if isinstance(rival, Absent):
+                absent[name] = str(rival)
+            else:
+                contenders[name] = rival
+        taken = alternate({name: contender.run for name, contender in contenders.items()}, rounds)
+        share = {name: len(asked) / contender.queries for name, contender in contenders.items()}
+        seconds = {name: [share[name] * value for value in values] for name, values in taken.items()}
+        return {
+            "milliseconds": {name: round(1e3 * median(values), 4) for name, values in seconds.items()},
+            "ratios": {
+                name: _spread(values, seconds["search"])
+                for name, values in seconds.items()
+                if name != "search"
+            },
+            "asked": {name: each.queries for name, each in contenders.items() if each.queries < len(asked)},
+            "settings": {name: each.setting for name, each in contenders.items() if each.setting},
+            "absent": absent,
+        }
+
+    def _ours(self, asked: NDArray[np.uint8], k: int, threads: int) -> dict[str, Contender]:
+        from dmth_fast import search
+
+        def one_shot() -> Answer:
+            found = search(self.codes, asked, k, threads=threads)
+            return found.distances, found.ids
+
+        def index() -> Answer:
+            found = self._index.search(asked, k, threads=threads)
+            return found.distances, found.ids
+
+        ours = {"search": one_shot, "index": index}
+        every = {name: Contender(run, len(asked)) for name, run in ours.items()}
+        for isa in self._isas:
+            for name, run in ours.items():
+                every[f"{name} {isa}"] = Contender(_with_isa(run, isa), len(asked))
+        return every
+
+    def _join(
+        self,
+        name: str,
+        asked: NDArray[np.uint8],
+        k: int,
+        threads: int,
+        answer: Answer,
+        most_pairs: Mapping[str, float],
+    ) -> Contender | Absent:
+        """A rival made ready, its answer checked; or why it is not there."""
+        try:
+            if name not in self._rivals:
+                self._rivals[name] = every_rival()[name](self.codes, self.bits)
+            rival = self._rivals[name]
+            pairs = most_pairs.get(name, rival.most_pairs)
+            few = asked[: int(max(1, min(len(asked), pairs // len(self.codes))))]
+            right = (answer[0][: len(few)], answer[1][: len(few)])
+            contender = rival.contender(few, k, threads, right)
+        except Absent as reason:
+            return reason
+        self._check(name, right, contender.run(), few)
+        return contender
+
+    def _check(self, name: str, ours: Answer, theirs: Answer, queries: NDArray[np.uint8]) -> None:
+        """Distances must be equal; ids may differ where distances tie, which is checked by recounting."""
+        if not np.array_equal(ours[0], theirs[0]):
+            raise AssertionError(f"{name} and dmth_fast give different distances; nothing was timed")
+        for row, query in enumerate(queries):
+            for found in (ours[1][row], theirs[1][row]):
+                if not np.array_equal(population(self.codes[found] ^ query), ours[0][row]):
+                    raise AssertionError(f"{name} and dmth_fast give ids that do not have their distances")
+
+
+# Seconds before each turn: OpenMP threads spin for a while after their work, and whoever runs next on the
+# same cores would pay for it.
+_REST = 0.02
+# A turn of a quick contender is the median of several runs, up to so many and about so long.
+_RUNS, _TURN = 5, 0.02
+
+
+def alternate(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Let all take turns.
+
+    Args:
+        contenders: Name to what is timed.
+        rounds: Turns of each.
+
+    Returns:
+        Name to seconds of one run, one entry a round.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(rounds):
+        # Another one goes first in each round: none always finds the caches as the same rival left them.
+        names = list(contenders)
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            time.sleep(_REST)
+            runs: list[float] = []
+            while not runs or (len(runs) < _RUNS and sum(runs) < _TURN):
+                start = time.perf_counter()
+                contenders[name]()
+                runs.append(time.perf_counter() - start)
+            seconds[name].append(median(runs))
+    return seconds
+
+
+@contextmanager
+def forced_isa(isa: str) -> Iterator[None]:
+    """Have ``DMTH_FAST_ISA`` name an instruction set meanwhile; for one thread at a time."""
+    before = os.environ.get("DMTH_FAST_ISA")
+    os.environ["DMTH_FAST_ISA"] = isa
     try:
-        import faiss
-    except ImportError:
-        absent["faiss"] = "not installed (pip install faiss-cpu)"
-    else:
-        if setting.bits % 8:
-            absent["faiss"] = f"takes multiples of 8 bits, not {setting.bits}"
+        yield
+    finally:
+        if before is None:
+            del os.environ["DMTH_FAST_ISA"]
         else:
-            faiss.omp_set_num_threads(setting.threads)
-            flat = faiss.IndexBinaryFlat(setting.bits)
-            flat.add(codes)
-            contenders["faiss"] = lambda: flat.search(queries, k)
-    contenders["numpy"] = lambda: _numpy_search(codes, queries, k)
-    return contenders, absent
+            os.environ["DMTH_FAST_ISA"] = before
 
 
-def _numpy_search(codes: NDArray[np.uint8], queries: NDArray[np.uint8], k: int) -> Answer:
-    """What a careful user writes with NumPy alone: words, a population count, a partial sort. One thread."""
-    word = np.dtype(np.uint64) if codes.shape[1] % 8 == 0 else np.dtype(np.uint8)
-    words, query_words = codes.view(word), queries.view(word)
-    distances = np.empty((len(queries), k), dtype=np.int32)
-    ids = np.empty((len(queries), k), dtype=np.int64)
-    for row, query in enumerate(query_words):
-        distance = _population(words ^ query)
-        near = np.argpartition(distance, k - 1)[:k] if k < len(codes) else np.arange(k)
-        near = near[np.lexsort((near, distance[near]))]
-        distances[row], ids[row] = distance[near], near
-    return distances, ids
+def _with_isa(run: Callable[[], Answer], isa: str) -> Callable[[], Answer]:
+    def forced() -> Answer:
+        with forced_isa(isa):
+            return run()
+
+    return forced
 
 
-def _population(words: NDArray[Any]) -> NDArray[np.int32]:
-    if hasattr(np, "bitwise_count"):
-        counts = np.bitwise_count(words)
-    else:  # NumPy before 2.0
-        table = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
-        counts = table[words.view(np.uint8)]
-    population: NDArray[np.int32] = counts.sum(axis=1, dtype=np.int32)
-    return population
-
-
-def _assert_equal(
-    name: str, ours: Answer, theirs: Answer, codes: NDArray[np.uint8], queries: NDArray[np.uint8]
-) -> None:
-    """Distances must be equal; ids may differ only where distances tie, which is checked by recounting."""
-    if not np.array_equal(ours[0], theirs[0]):
-        raise AssertionError(f"{name} and dmth_fast give different distances; nothing was timed")
-    for row, query in enumerate(queries):
-        for found in (ours[1][row], theirs[1][row]):
-            if not np.array_equal(_population(codes[found] ^ query), ours[0][row]):
-                raise AssertionError(f"{name} and dmth_fast give ids that do not have their distances")
+def _spread(theirs: Sequence[float], own: Sequence[float]) -> list[float]:
+    quotients = [a / b for a, b in zip(theirs, own, strict=True)]
+    return [round(value, 3) for value in (min(quotients), median(quotients), max(quotients))]

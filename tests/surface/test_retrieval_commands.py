@@ -8,7 +8,7 @@ import pytest
 from commandline import Files, Run
 
 import dmth_fast
-from dmth_fast import bench, lookup
+from dmth_fast import lookup, rivals
 from dmth_fast.codefiles import write_codes
 
 
@@ -236,25 +236,25 @@ def test_bench_measures_and_writes(run: Run, tmp_path: Path) -> None:
     words = ("-n", 2000, "--bits", 64, "--bits", 20, "--queries", 3, "--rounds", 3, "--threads", 1)
     code, out, err = run("bench", *words, "--json", tmp_path / "b.json")
     assert code == 0, err
-    assert "dmth_fast" in out
+    assert "search" in out
     written = json.loads((tmp_path / "b.json").read_text())
     assert [row["bits"] for row in written["rows"]] == [64, 20]
     for row in written["rows"]:
-        low, median, high = row["ratios"]["numpy"]
+        low, median, high = row["ratios"]["NumPy"]
         assert 0 < low <= median <= high
-    assert "faiss" in written["rows"][1]["absent"]
+    assert "FAISS" in written["rows"][1]["absent"]
     assert written["environment"]["hardware"]["cores"] >= 1
 
 
 def test_bench_times_nothing_when_a_rival_disagrees(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = bench._numpy_search
+    right = rivals.numpy_search
 
-    def wrong(*arguments: np.ndarray) -> bench.Answer:
+    def wrong(*arguments: np.ndarray) -> rivals.Answer:
         distances, ids = right(*arguments)  # type: ignore[arg-type]
         return distances, ids[:, ::-1]
 
-    monkeypatch.setattr(bench, "_numpy_search", wrong)
+    monkeypatch.setattr(rivals, "numpy_search", wrong)
     code, out, err = run("bench", "-n", 500, "--bits", 64, "--queries", 2, "--rounds", 3)
     assert (code, out) == (1, "")
-    assert "numpy" in err
+    assert "NumPy" in err
     assert "AssertionError" in err
