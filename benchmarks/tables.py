@@ -1,8 +1,9 @@
 """Write the tables of README.md and docs/*.md from the saved results, so that no figure is typed by hand.
 
 A document marks a place with ``<!-- table: NAME -->`` ... ``<!-- /table -->``; NAME is a file of
-``benchmarks/results`` without its suffix. ``python benchmarks/tables.py`` fills every place,
-``--check`` only compares and fails where a document and its results differ.
+``benchmarks/results`` without its suffix, with ``.VIEW`` behind it where the file makes several tables.
+``python benchmarks/tables.py`` fills every place, ``--check`` only compares and fails where a document and
+its results differ.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import searchtables
 from dmth_fast import environment, report
 from dmth_fast.learning.recipes.results import result_markdown
 
@@ -32,15 +34,17 @@ def filled(text: str) -> str:
 
 def table(name: str) -> str:
     """The Markdown of one saved result, with what is needed to make it again."""
-    result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    file, _, view = name.partition(".")
+    result = json.loads((RESULTS / f"{file}.json").read_text(encoding="utf-8"))
+    if result.get("benchmark") == "search":
+        return "\n".join(searchtables.table(result, view))
     if "recipe" in result:
         return "\n".join(result_markdown(result))
     if "epoch" in result:
         return "\n".join(epoch_table(result))
     if "benchmarks" not in result:
         return "\n".join(methods_table(result))
-    tables = {"search": search_table, "evaluation": evaluation_table}
-    return "\n".join(tables[result["benchmarks"][0]["group"]](result))
+    return "\n".join(evaluation_table(result))
 
 
 def epoch_table(result: dict[str, Any]) -> list[str]:
@@ -74,38 +78,6 @@ def evaluation_table(result: dict[str, Any]) -> list[str]:
         f"mAP over the whole database of {first['items']:,} codes of {first['bits']} bits; ours computes "
         "every metric of its default report. Rivals on one thread and fewer queries; answers compared first. "
         f"Made by `{_command('test_evaluation.py')}` on {machine}."
-    )
-    return [*lines, "", origin]
-
-
-def search_table(result: dict[str, Any]) -> list[str]:
-    """Rate of a search, and how many times FAISS's it is, by width, queries, threads and k."""
-    measured = [
-        item["extra_info"] for item in result["benchmarks"] if "distances_per_second" in item["extra_info"]
-    ]
-    depths = sorted({item["k"] for item in measured})
-    lines = [
-        "| bits | queries | threads | " + " | ".join(f"k = {k:,}" for k in depths) + " |",
-        "|---:|---:|---:|" + "---:|" * len(depths),
-    ]
-    cases = sorted({(item["bits"], item["queries"], item["threads"]) for item in measured})
-    for case in cases:
-        cells = [str(value) for value in case]
-        for k in depths:
-            rates = next(
-                item["distances_per_second"]
-                for item in measured
-                if (item["bits"], item["queries"], item["threads"], item["k"]) == (*case, k)
-            )
-            cells.append(f"{rates['search'] / rates['FAISS']:.1f}x ({rates['search'] / 1e9:.2g} G/s)")
-        lines.append("| " + " | ".join(cells) + " |")
-    machine = environment.summary(result["machine_info"]["dmth_fast"])
-    rows = ", ".join(f"{n:,}" for n in sorted({item["rows"] for item in measured}))
-    origin = (
-        "`dmth_fast.search` on plain rows beside FAISS IndexBinaryFlat (the better of its heap and counting "
-        f"modes): times its rate, and our rate in 10^9 distances a second. {rows} random codes, equal "
-        "threads, medians of alternating runs in one process, answers compared first. Made by "
-        f"`{_command('test_search.py')}` on {machine}."
     )
     return [*lines, "", origin]
 

@@ -147,6 +147,7 @@ class Contest:
         rounds: int,
         *,
         most_pairs: Mapping[str, float] | None = None,
+        others: Mapping[str, Callable[[], object]] | None = None,
     ) -> dict[str, Any]:
         """Compare the answers, then time all.
 
@@ -156,6 +157,7 @@ class Contest:
             threads: For all.
             rounds: Turns that each takes.
             most_pairs: Rival to the number of distances for which it is given queries; its time is scaled.
+            others: What else takes turns, such as a read of the same memory; it has no answer to compare.
 
         Returns:
             ``milliseconds``: contender to the median time of answering all queries; ``ratios``: to (lowest,
@@ -167,7 +169,7 @@ class Contest:
             AssertionError: Answers differ: nothing is timed then.
         """
         asked, k = self.queries[:queries], min(k, len(self.codes))
-        contenders = self._ours(asked, k, threads)
+        contenders = self.ours(asked, k, threads)
         answer = contenders["search"].run()
         for name, contender in contenders.items():
             again = contender.run()
@@ -180,9 +182,11 @@ class Contest:
                 absent[name] = str(rival)
             else:
                 contenders[name] = rival
-        taken = alternate({name: contender.run for name, contender in contenders.items()}, rounds)
-        share = {name: len(asked) / contender.queries for name, contender in contenders.items()}
-        seconds = {name: [share[name] * value for value in values] for name, values in taken.items()}
+        runs = {name: contender.run for name, contender in contenders.items()}
+        seconds = alternate(runs | dict(others or {}), rounds)
+        for name, contender in contenders.items():
+            share = len(asked) / contender.queries
+            seconds[name] = [share * value for value in seconds[name]]
         return {
             "milliseconds": {name: round(1e3 * median(values), 4) for name, values in seconds.items()},
             "ratios": {
@@ -195,7 +199,8 @@ class Contest:
             "absent": absent,
         }
 
-    def _ours(self, asked: NDArray[np.uint8], k: int, threads: int) -> dict[str, Contender]:
+    def ours(self, asked: NDArray[np.uint8], k: int, threads: int) -> dict[str, Contender]:
+        """Our contenders by name, made ready for these queries."""
         from dmth_fast import search
 
         def one_shot() -> Answer:
@@ -258,7 +263,7 @@ def alternate(contenders: Mapping[str, Callable[[], object]], rounds: int) -> di
 
     Args:
         contenders: Name to what is timed.
-        rounds: Turns of each.
+        rounds: Turns of each; a single one shows that it runs and is taken without a pause.
 
     Returns:
         Name to seconds of one run, one entry a round.
@@ -268,7 +273,7 @@ def alternate(contenders: Mapping[str, Callable[[], object]], rounds: int) -> di
         # Another one goes first in each round: none always finds the caches as the same rival left them.
         names = list(contenders)
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            time.sleep(_REST)
+            time.sleep(_REST if rounds > 1 else 0)
             runs: list[float] = []
             while not runs or (len(runs) < _RUNS and sum(runs) < _TURN):
                 start = time.perf_counter()

@@ -19,6 +19,7 @@ _DISTRIBUTIONS = (
     "scikit-learn",
     "faiss-cpu",
     "usearch",
+    "numkong",
     "torchmetrics",
 )
 

@@ -1,4 +1,4 @@
-"""Pictures of a result: precision over recall, and queries with their nearest neighbours.
+"""Pictures of a result: precision over recall, queries with their nearest neighbours, cost as work grows.
 
 Drawn without a display (the Agg canvas, no pyplot state). Colours are the set of Okabe and Ito, which people
 with any common colour blindness can tell apart; no meaning is carried by colour alone.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["NeighbourRow", "plot_neighbours", "plot_pr_curves", "plot_tradeoff"]
+__all__ = ["NeighbourRow", "plot_growth", "plot_neighbours", "plot_pr_curves", "plot_tradeoff"]
 
 _INK, _MUTED = "#1a1a1a", "#5c5c5c"
 _RIGHT, _WRONG = "#0072B2", "#D55E00"
@@ -131,6 +131,66 @@ def plot_tradeoff(
     right.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=9)
     _titles(figure, left, title, subtitle)
     save(figure, path)
+
+
+def plot_growth(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    path: str | os.PathLike[str],
+    *,
+    cost: str,
+    title: str,
+    subtitle: str = "",
+) -> None:
+    """Draw a cost over what makes it grow, both axes logarithmic, one panel for each thing that grows.
+
+    Args:
+        panels: What grows to contender to points (how much, cost). A contender has the same colour, mark and
+            dashes in every panel.
+        path: Where the picture goes; the suffix chooses the format.
+        cost: What is paid, with its unit.
+        title: What was compared.
+        subtitle: The protocol.
+
+    Raises:
+        ValueError: No panel, or one without a point.
+    """
+    if not panels or not all(any(lines.values()) for lines in panels.values()):
+        raise ValueError("panels must hold at least one panel, each with at least one point")
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    columns = min(3, len(panels))
+    height = -(-len(panels) // columns)
+    figure = _figure(3.9 * columns, 3.3 * height + 1.1)
+    handles: dict[str, Any] = {}
+    for place, (grows, lines) in enumerate(panels.items()):
+        axes = figure.add_subplot(height, columns, place + 1, xscale="log", yscale="log")
+        for name, points in lines.items():
+            index = names.index(name)
+            (handles[name],) = axes.plot(
+                [x for x, _ in points],
+                [y for _, y in points],
+                color=_COLOURS[index % len(_COLOURS)],
+                linestyle=_DASHES[index % len(_DASHES)],
+                marker=_MARKERS[index % len(_MARKERS)],
+                markersize=4.5,
+                linewidth=1.7,
+            )
+        axes.set_xlabel(grows, fontsize=10.5)
+        if place % columns == 0:
+            axes.set_ylabel(cost, fontsize=10.5)
+        axes.grid(color="#d9d9d9", linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.text(0.012, 1 - 0.25 / figure.get_figheight(), title, fontsize=13, weight="bold", color=_INK)
+    figure.text(0.012, 1 - 0.47 / figure.get_figheight(), subtitle, fontsize=9.5, color=_MUTED)
+    figure.legend(
+        [handles[name] for name in names],
+        names,
+        loc="lower left",
+        ncols=len(names),
+        frameon=False,
+        fontsize=10,
+    )
+    figure.tight_layout(rect=(0, 0.42 / figure.get_figheight(), 1, 1 - 0.55 / figure.get_figheight()))
+    _save(figure, path)
 
 
 def plot_neighbours(

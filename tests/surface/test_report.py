@@ -7,7 +7,7 @@ from PIL import Image
 from rich.console import Console
 
 from dmth_fast import report
-from dmth_fast.plots import NeighbourRow, plot_neighbours, plot_pr_curves
+from dmth_fast.plots import NeighbourRow, plot_growth, plot_neighbours, plot_pr_curves
 
 ROWS = [
     {"name": "teacher", "accuracy": 0.9126, "map": 0.8, "parameters": 1_200_345, "section": True},
@@ -87,3 +87,12 @@ def test_neighbours_are_drawn(tmp_path: Path) -> None:
         assert {(0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00), (128, 128, 128)} <= colours
     with pytest.raises(ValueError, match="at least one query"):
         plot_neighbours({}, tmp_path / "m.png", title="t")
+
+
+def test_growth_is_drawn_or_refused(tmp_path: Path) -> None:
+    panels = {"codes": {"a": [(1, 2.0), (10, 20.0)], "b": [(10, 3.0)]}, "k": {"b": [(1, 1.0)]}}
+    plot_growth(panels, tmp_path / "g.png", cost="ms", title="t", subtitle="s")
+    assert (tmp_path / "g.png").stat().st_size > 5000
+    with pytest.raises(ValueError, match="panels must hold"):
+        plot_growth({"codes": {"a": []}}, tmp_path / "h.png", cost="ms", title="t")
+    assert not (tmp_path / "h.png").exists()
