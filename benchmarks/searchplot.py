@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("host", help="of benchmarks/results/search-HOST.json")
     host = parser.parse_args().host
     result = json.loads((ROOT / f"benchmarks/results/search-{host}.json").read_text(encoding="utf-8"))
-    machine = environment.summary(result["parts"]["growth"]["environment"])
+    machine = environment.summary(result["parts"]["growth"]["environment"]).partition(";")[0]
     plots.plot_growth(
         panels(result),
         ROOT / f"docs/images/search-growth-{host}.png",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dmth_fast import environment
-from targets import targets
+from targets import kernels, targets
 
 Result = dict[str, Any]
 Row = dict[str, Any]
@@ -65,7 +65,9 @@ def one_query(result: Result) -> list[str]:
 
 def all_cores(result: Result) -> list[str]:
     """Two threads beside one, and beside FAISS with two."""
-    most = max(row["threads"] for row in rows(result, "million"))
+    most = max(row["threads"] for row in rows(result, *_SCANS))
+    if most == 1:
+        return ["Not measured: this process may use one core."]
 
     def cell(row: Row) -> str:
         one = same(result, row, threads=1)
@@ -262,13 +264,6 @@ def rows(result: Result, *parts: str) -> list[Row]:
     return [row for part in parts if part in result["parts"] for row in result["parts"][part]["rows"]]
 
 
-def kernels(result: Result, isa: str) -> str:
-    """The instruction set behind a contender's name, as it is spelt."""
-    measured = next(iter(result["parts"].values()))["environment"]["hardware"]
-    name = isa.strip() or measured["isa"]
-    return {"avx512": "AVX-512", "avx2": "AVX2", "neon": "NEON"}.get(name, name)
-
-
 def rate(row: Row, name: str) -> float:
     """10^9 distances a second."""
     return float(row["n"] * row["queries"] / row["milliseconds"][name] / 1e6)
@@ -349,4 +344,5 @@ def origin(result: Result, *parts: str) -> str:
     machines = dict.fromkeys(environment.summary(part["environment"]) for part in there)
     seconds = sum(part["seconds"] for part in there)
     taken = f"{seconds} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
-    return f"Made by `{' '.join([*forced, commands])}` in {taken} on {'; '.join(machines)}."
+    made = "A run that was not finished, of" if any("unfinished" in part for part in there) else "Made by"
+    return f"{made} `{' '.join([*forced, commands])}` in {taken} on {'; '.join(machines)}."

@@ -88,22 +88,21 @@ def targets(result: dict[str, Any]) -> Iterator[Target]:
     """Every target of which the run holds the figures."""
     parts: dict[str, Rows] = {name: part["rows"] for name, part in result["parts"].items()}
     for size, part in ((MILLION, "million"), (TEN_MILLION, "ten-million")):
-        yield from _scan(parts.get(part, []), size, part)
+        yield from _scan(result, parts.get(part, []), size, part)
     for size, part in ((MILLION, "million"), (TEN_MILLION, "ten-million")):
         yield from _threads(parts.get(part, []), size, part)
         yield from _one_shot(parts.get(part, []), size, part)
     yield from _memory(parts.get("memory", []))
 
 
-def _scan(rows: Rows, size: int, part: str) -> Iterator[Target]:
+def _scan(result: dict[str, Any], rows: Rows, size: int, part: str) -> Iterator[Target]:
     chosen = [row for row in rows if (row["queries"], row["threads"]) == (100, 1)]
     for isa, least in LEAST.items():
         for bits, wanted in least.items():
             found = {row["k"]: row["milliseconds"] for row in chosen if row["bits"] == bits}
             if all("index" + isa in found.get(k, ()) and "FAISS" in found[k] for k in DEPTHS):
                 measured = tuple(found[k]["FAISS"] / found[k]["index" + isa] for k in DEPTHS)
-                kernels = isa.strip().upper() or "best ISA"
-                case = f"{kernels}, {bits} bits, {size / 1e6:g} M, k = {_slashed(DEPTHS)}: times FAISS"
+                case = f"{kernels(result, isa)}, {bits} bits, {size / 1e6:g} M, k = {_slashed(DEPTHS)}: times FAISS"
                 yield Target(case, wanted, measured, (part,), aim=AIMS[isa, size].get(bits, ()))
 
 
@@ -155,6 +154,13 @@ def _memory(rows: Rows) -> Iterator[Target]:
             threads = _slashed(row["threads"] for row in found)
             case = f"one query, {size / 1e6:g} M x 64 bits, {threads} threads: share of a plain read"
             yield Target(case, (least,) * len(found), measured, ("memory",), unit="")
+
+
+def kernels(result: dict[str, Any], isa: str) -> str:
+    """The instruction set behind a contender's name, as it is spelt."""
+    measured = next(iter(result["parts"].values()))["environment"]["hardware"]
+    name = isa.strip() or measured["isa"]
+    return {"avx512": "AVX-512", "avx2": "AVX2", "neon": "NEON"}.get(name, name)
 
 
 def _slashed(numbers: Iterable[int]) -> str:

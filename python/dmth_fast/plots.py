@@ -19,6 +19,7 @@ from dmth_fast.retrieval.figures import (
     draw_legend,
     new_figure,
     save,
+    style_of,
 )
 
 if TYPE_CHECKING:
@@ -156,29 +157,22 @@ def plot_growth(
     """
     if not panels or not all(any(lines.values()) for lines in panels.values()):
         raise ValueError("panels must hold at least one panel, each with at least one point")
-    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    names = list(dict.fromkeys(name for lines in panels.values() for name, points in lines.items() if points))
     columns = min(3, len(panels))
     height = -(-len(panels) // columns)
-    figure = _figure(3.9 * columns, 3.3 * height + 1.1)
+    figure = new_figure(3.9 * columns, 3.3 * height + 1.1)
     handles: dict[str, Any] = {}
     for place, (grows, lines) in enumerate(panels.items()):
         axes = figure.add_subplot(height, columns, place + 1, xscale="log", yscale="log")
         for name, points in lines.items():
-            index = names.index(name)
-            (handles[name],) = axes.plot(
-                [x for x, _ in points],
-                [y for _, y in points],
-                color=_COLOURS[index % len(_COLOURS)],
-                linestyle=_DASHES[index % len(_DASHES)],
-                marker=_MARKERS[index % len(_MARKERS)],
-                markersize=4.5,
-                linewidth=1.7,
-            )
+            if not points:
+                continue
+            x, y = zip(*points, strict=True)
+            (handles[name],) = axes.plot(x, y, markersize=4.5, **style_of(names.index(name)))
         axes.set_xlabel(grows, fontsize=10.5)
         if place % columns == 0:
             axes.set_ylabel(cost, fontsize=10.5)
-        axes.grid(color="#d9d9d9", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
+        clean(axes)
     figure.text(0.012, 1 - 0.25 / figure.get_figheight(), title, fontsize=13, weight="bold", color=_INK)
     figure.text(0.012, 1 - 0.47 / figure.get_figheight(), subtitle, fontsize=9.5, color=_MUTED)
     figure.legend(
@@ -190,7 +184,7 @@ def plot_growth(
         fontsize=10,
     )
     figure.tight_layout(rect=(0, 0.42 / figure.get_figheight(), 1, 1 - 0.55 / figure.get_figheight()))
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_neighbours(

@@ -90,7 +90,7 @@ def test_neighbours_are_drawn(tmp_path: Path) -> None:
 
 
 def test_growth_is_drawn_or_refused(tmp_path: Path) -> None:
-    panels = {"codes": {"a": [(1, 2.0), (10, 20.0)], "b": [(10, 3.0)]}, "k": {"b": [(1, 1.0)]}}
+    panels = {"codes": {"a": [(1, 2.0), (10, 20.0)], "b": [(10, 3.0)], "c": []}, "k": {"b": [(1, 1.0)]}}
     plot_growth(panels, tmp_path / "g.png", cost="ms", title="t", subtitle="s")
     assert (tmp_path / "g.png").stat().st_size > 5000
     with pytest.raises(ValueError, match="panels must hold"):

@@ -86,7 +86,7 @@ def clean(axes: "Axes") -> None:
 def draw_curves(axes: "Axes", curves: Mapping[str, tuple[Array, Array]]) -> None:
     """Draw precision over recall, a curve (recall, precision) by the words of its legend."""
     for index, (name, (recall, precision)) in enumerate(curves.items()):
-        style: dict[str, Any] = _style(index)
+        style: dict[str, Any] = style_of(index)
         axes.plot(recall, precision, markersize=4.5, markevery=_spread(recall), label=name, **style)
     axes.set_xlabel("recall")
     axes.set_ylabel("precision")
@@ -119,7 +119,7 @@ def _cutoff_panel(axes: "Axes", reports: Mapping[str, Report]) -> None:
     for index, (name, report) in enumerate(reports.items()):
         cutoffs = sorted(report.precision_at)
         axes.plot(
-            cutoffs, [report.precision_at[k] for k in cutoffs], markersize=4.5, label=name, **_style(index)
+            cutoffs, [report.precision_at[k] for k in cutoffs], markersize=4.5, label=name, **style_of(index)
         )
     axes.set(xlabel="K", xscale="log", ylabel="precision", ylim=(0, 1.03), title="Precision at K")
     draw_legend(axes)
@@ -149,7 +149,8 @@ def _distance_panel(axes: "Axes", reports: Mapping[str, Report]) -> None:
     draw_legend(axes, "upper right")
 
 
-def _style(index: int) -> dict[str, Any]:
+def style_of(index: int) -> dict[str, Any]:
+    """Colour, dashes and mark of the contender of this number."""
     return {
         "color": COLOURS[index % len(COLOURS)],
         "linestyle": DASHES[index % len(DASHES)],
