@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import searchtables
+from aims import aims_table
 from dmth_fast import environment, report
+from dmth_fast.grid.document import grid_markdown
+from dmth_fast.grid.table import FORMAT as GRID_FORMAT
 from dmth_fast.learning.recipes.results import result_markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+EXPERIMENTS = ROOT / "benchmarks" / "experiments"
 PLACE = re.compile(r"(<!-- table: (?P<name>[\w.-]+) -->\n)(?P<body>.*?)(<!-- /table -->)", re.DOTALL)
 
 
@@ -34,10 +38,16 @@ def filled(text: str) -> str:
 
 def table(name: str) -> str:
     """The Markdown of one saved result, with what is needed to make it again."""
+    if name == "aims":
+        return "\n".join(aims_table(saved))
     file, _, view = name.partition(".")
-    result = json.loads((RESULTS / f"{file}.json").read_text(encoding="utf-8"))
+    result = saved(file)
+    if result is None:
+        return _not_run(file)
     if result.get("benchmark") == "search":
         return "\n".join(searchtables.table(result, view))
+    if result.get("format") == GRID_FORMAT:
+        return "\n".join(grid_markdown(result))
     if "recipe" in result:
         return "\n".join(result_markdown(result))
     if "epoch" in result:
@@ -45,6 +55,23 @@ def table(name: str) -> str:
     if "benchmarks" not in result:
         return "\n".join(methods_table(result))
     return "\n".join(evaluation_table(result))
+
+
+def saved(name: str) -> dict[str, Any] | None:
+    """The saved result of a name; None where there is none."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return None
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
+
+
+def _not_run(name: str) -> str:
+    """What stands in place of a grid that was not run; any other result must be there."""
+    path = EXPERIMENTS / f"{name}.toml"
+    if not path.exists():
+        raise FileNotFoundError(f"a document has a table {name}, but {RESULTS / name}.json does not exist")
+    return f"Not run so far: `dmth-fast grid benchmarks/experiments/{name}.toml --out runs/{name}`."
 
 
 def epoch_table(result: dict[str, Any]) -> list[str]:

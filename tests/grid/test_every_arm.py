@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dmth_fast.grid.config import load_grid
+from dmth_fast.grid.document import grid_markdown
 from dmth_fast.grid.queue import work
 from dmth_fast.grid.table import gather
 
@@ -80,3 +81,15 @@ def test_attention_says_which_teacher_spoke_for_which_class(out: Path, result: d
     assert all(sum(weights) == pytest.approx(1, abs=1e-5) for weights in row["class_weights"])
     assert 0.5 <= row["mean_largest_weight"] < 1
     assert 0 < row["shuffled_accuracy"] < 1
+
+
+def test_the_tables_of_a_document_hold_every_row_and_every_difference(result: dict[str, Any]) -> None:
+    text = "\n".join(grid_markdown(result))
+    for row in result["rows"]:
+        assert f"| {row['name']} (" in text
+    assert "| method | accuracy | mAP | parameters | MACs | images/s | query |" in text
+    assert "| attention minus static | " in text
+    assert "- attention: mean largest weight 0." in text
+    assert "queries and 2 seeds; seeds (0, 1)" in text
+    assert "34 of 34 cells. Made by `dmth-fast grid`" in text
+    assert f"`{result['splits']['digits, seed 0']['query'][:8]}`" in text
