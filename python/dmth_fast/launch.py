@@ -84,6 +84,8 @@ def run(
     from dmth_fast.pipeline import train
 
     result = train(settings, out, resume=resume)
+    if not result:  # one of several processes; another writes and prints
+        return
     console.print(report.result_table(result))
     console.print(f"Written to {out}: result.json, config.toml, student. Next:", soft_wrap=True)
     console.print(f"  dmth-fast encode {out}/student YOUR_IMAGES --out codes.npy", soft_wrap=True)

@@ -18,6 +18,7 @@ from dmth_fast.comparison import compare, compare_without_labels, differences
 from dmth_fast.learning.data import ImageSet, split_by_class
 from dmth_fast.learning.frozen import AnyTeacher, Teacher
 from dmth_fast.learning.hasher import Hasher
+from dmth_fast.learning.parallel import is_main, join_processes, wait
 from dmth_fast.learning.protocols import Split, open_split, refuse_seen
 from dmth_fast.learning.stored import StoredFeatures
 from dmth_fast.learning.teacher import FusedTeacher
@@ -67,15 +68,18 @@ def train(
 
     Returns:
         What ``result.json`` holds: protocol, split, seed, hardware, versions, ``seconds``, ``rows``,
-        ``comparisons``.
+        ``comparisons``. Under ``accelerate launch`` all processes train, and the first one alone measures
+        and writes; the others return nothing.
 
     Raises:
         ValueError: a folder with another run, or anything the parts refuse.
         FileNotFoundError: missing images or weights.
     """
     out = Path(out_dir)
+    join_processes(config.student.training.device)
     resumed = (out / "config.toml").exists()
     _refuse_other_run(out, config, resume)
+    wait()  # until every process has looked: what one writes must not be refused by another
     if config.threads:
         torch.set_num_threads(config.threads)
     watch, root = Stopwatch(), data_root(config)
@@ -93,7 +97,8 @@ def train(
             raise FileNotFoundError(f"weights {place} do not exist")
     check_teachers(config, split, root)
     # Only now: a mistyped path must not leave a folder behind that the corrected command would refuse.
-    write_text(out / "config.toml", dump_config(config))
+    if is_main():
+        write_text(out / "config.toml", dump_config(config))
     if split.drawn is not None:
         split.drawn.save(out / "split.json")
     with watch.stage("teachers"):
@@ -124,7 +129,10 @@ def train(
                 run_dir=out / f"{name}-run",
                 resume=resume,
             )
-            students[name].save(out / name)
+            if is_main():
+                students[name].save(out / name)
+    if not is_main():
+        return {}
     with watch.stage("evaluation"):
         if config.labels:
             rows, precisions = compare(split, [fused, *others], students["plain"], students["student"])

@@ -1,6 +1,7 @@
 """The training loop: repeatable, resumable to the bit, and loud about what goes wrong."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,15 @@ import torch
 from torch import Tensor, nn
 
 import dmth_fast
-from dmth_fast import Hasher
+from dmth_fast import FusedTeacher, Hasher
 from dmth_fast.learning import training
 from dmth_fast.learning.config import TrainingConfig
 from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.interrupt import Interrupt
+from dmth_fast.learning.optimization import learning_rate
 from dmth_fast.learning.selection import Keeper, recompute_norms
-from dmth_fast.learning.training import learning_rate, train_objective
+from dmth_fast.learning.training import train_objective
+from dmth_fast.learning.weights import load_file
 
 VIEWS: dict[str, Any] = {"padding": 1, "flip": False, "batch_size": 64}
 
@@ -79,6 +83,82 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     assert sorted(path.name for path in tmp_path.iterdir()) == [training.CHECKPOINT, training.METRICS]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"quantizer": "swd", "quantization": 0.1, "ema": 0.9}, {"hash_loss": "hashnet", "mixup": 0.5}],
+    ids=str,
+)
+def test_ctrl_c_inside_an_epoch_loses_nothing(
+    train: ImageSet,
+    fused: FusedTeacher,
+    test: ImageSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+) -> None:
+    teacher = None if "mixup" in changes else fused
+    settings = {**VIEWS, "epochs": 2, "queue": 70, "unlabelled_batch": 90, **changes}
+    more = ImageSet(images=test.images)
+    arguments = {"teacher": teacher, "unlabelled": more if teacher else None, "progress": False}
+    whole = Hasher("tiny-4", 20, **settings).fit(train, **arguments)
+    steps, after = [], Keeper.after_step
+
+    def press(keeper: Keeper, step: int) -> None:
+        after(keeper, step)
+        steps.append(step)
+        if step == 9:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "after_step", press)
+        with pytest.raises(KeyboardInterrupt):
+            Hasher("tiny-4", 20, **settings).fit(train, run_dir=tmp_path, **arguments)
+    # Six steps an epoch: the tenth, in the second epoch, was the last, and is finished.
+    assert steps[-1] == 9
+    resumed = Hasher("tiny-4", 20, **settings).fit(train, run_dir=tmp_path, resume=True, **arguments)
+    assert equal(whole, resumed)
+    assert [line["loss"] for line in whole.history] == [line["loss"] for line in resumed.history]
+
+
+def test_the_second_ctrl_c_does_not_wait() -> None:
+    def pressed_twice() -> None:
+        with Interrupt():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("still running")
+
+    with pytest.raises(KeyboardInterrupt):
+        pressed_twice()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_batches_and_teachers_cost_is_in_the_metrics(fused: FusedTeacher, train: ImageSet) -> None:
+    cached, live = (
+        Hasher("tiny-4", 20, epochs=1, live=live, **VIEWS).fit(train, teacher=fused, progress=False)
+        for live in (False, True)
+    )
+    assert cached.history[0]["teacher_seconds"] == 0.0
+    assert 0 < live.history[0]["teacher_seconds"] < live.history[0]["batch_seconds"]
+    assert live.history[0]["batch_seconds"] < live.history[0]["seconds"]
+
+
+def test_frozen_norms_keep_their_statistics(train: ImageSet) -> None:
+    hasher = Hasher("tiny-4", 16, epochs=1, frozen_norms=True, **VIEWS)
+    before = {key: value.clone() for key, value in weights(hasher).items()}
+    hasher.fit(train, progress=False)
+    for key, value in weights(hasher).items():
+        assert torch.equal(value, before[key]) == ("running" in key or "num_batches" in key), key
+
+
+def test_another_precision_than_accelerate_was_given_is_refused(
+    train: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    with pytest.raises(ValueError, match="launched with mixed precision bf16, the training's"):
+        Hasher("tiny-4", 16, epochs=1, **VIEWS).fit(train, progress=False)
+    Hasher("tiny-4", 16, epochs=1, precision="bf16", **VIEWS).fit(train, progress=False)
+
+
 def test_a_checkpoint_of_other_settings_is_refused(train: ImageSet, tmp_path: Path) -> None:
     Hasher("tiny-4", 16, epochs=1, **VIEWS).fit(train, progress=False, run_dir=tmp_path)
     with pytest.raises(ValueError, match="belongs to other settings"):
@@ -117,7 +197,7 @@ def test_a_term_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path: Path
         train_objective(
             Objective(), Source(), config, title="", settings={}, run_dir=tmp_path, progress=False
         )
-    tensors, metadata = training.load_file(tmp_path / training.CHECKPOINT)
+    tensors, metadata = load_file(tmp_path / training.CHECKPOINT)
     assert len(json.loads(metadata["history"])) == 1
     assert all(bool(torch.isfinite(value).all()) for value in tensors.values())
 

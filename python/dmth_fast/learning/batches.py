@@ -1,5 +1,6 @@
 """The student's batches: augmented images, and what the teacher says of the very same pixels."""
 
+import time
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,7 @@ from dmth_fast.learning.config import HasherConfig
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.network import prepare
 from dmth_fast.learning.objective import Targets
-from dmth_fast.learning.parallel import share
+from dmth_fast.learning.parallel import share, world_size
 
 if TYPE_CHECKING:
     from dmth_fast.learning.teacher import FusedTeacher
@@ -21,6 +22,8 @@ __all__ = ["StudentBatches"]
 
 class StudentBatches:
     """Augmented, normalised images with labels and, if there is a teacher, its outputs for the same view.
+
+    ``teacher_seconds`` counts what running live teachers has taken.
 
     With cached targets of V views epoch e shows view e mod V; else each epoch is a new view.
 
@@ -63,7 +66,12 @@ class StudentBatches:
             self._more = StudentBatches(
                 unlabelled, backbone, config, teacher, views=many, offset=offset + len(images)
             )
+        self.teacher_seconds = 0.0
         self._more_count = 0 if unlabelled is None else min(config.training.unlabelled_batch, len(unlabelled))
+        if self._more_count % world_size():
+            raise ValueError(
+                f"unlabelled_batch must be a multiple of the {world_size()} processes, got {self._more_count}"
+            )
         self._epoch, self._drawn = -1, 0
         self._order: tuple[int, Tensor] = (-1, torch.zeros(0, dtype=torch.int64))
 
@@ -79,7 +87,9 @@ class StudentBatches:
         """Return normalised images, labels and targets of the images at ``index`` in ``epoch``."""
         images, targets = self._show(index, epoch)
         if self._more is not None:
+            before = self._more.teacher_seconds
             others, other_targets = self._more._show(self._next(epoch), epoch)
+            self.teacher_seconds += self._more.teacher_seconds - before
             images = torch.cat([images, others]).contiguous(memory_format=torch.channels_last)
             targets = {name: torch.cat([column, other_targets[name]]) for name, column in targets.items()}
         return images, self._labels[index], targets
@@ -104,7 +114,9 @@ class StudentBatches:
             pixels, partner, part = mix(pixels, alpha=weights.mixup)
             targets = {"partner": self._labels[index[partner]], "share": torch.full((len(index),), part)}
         if self._live is not None:
+            begin = time.perf_counter()
             targets |= self._live.live_targets(pixels, every_teacher=self._every)
+            self.teacher_seconds += time.perf_counter() - begin
         elif self._targets:
             columns = self._targets[view if self._views else 0]
             targets |= {name: column[index].to(torch.float32) for name, column in columns.items()}

@@ -49,6 +49,8 @@ class TrainingConfig:
         schedule: how the rate falls to 0 after the warm-up: ``cosine`` or ``linear``; ``constant`` stays.
         warmup: fraction of the steps in which the rate rises linearly.
         precision: ``fp32``, or ``bf16`` for the backbone (losses are computed in fp32 always).
+        frozen_norms: whether batch norms keep the statistics that they start with, as to fine-tune, or to
+            train in several processes with the steps of one.
         ema: decay a step of the running average of the weights, which is then kept; 0 keeps the weights.
         keep: ``last`` epoch, or the ``best`` by mAP on validation images.
         device: ``auto`` (what accelerate finds) or ``cpu``.
@@ -66,6 +68,7 @@ class TrainingConfig:
     schedule: str = "cosine"
     warmup: float = 0.15
     precision: str = "fp32"
+    frozen_norms: bool = False
     ema: float = 0.0
     keep: str = "last"
     device: str = "auto"

@@ -19,6 +19,7 @@ from dmth_fast.learning.data import ImageSet, from_array, open_images
 from dmth_fast.learning.losses import HashLoss, build_centers, build_loss
 from dmth_fast.learning.network import HashNetwork, image_batches, prepare
 from dmth_fast.learning.objective import StudentObjective
+from dmth_fast.learning.parallel import join_processes
 from dmth_fast.learning.selection import recompute_norms
 from dmth_fast.learning.sources import fit_size
 from dmth_fast.learning.timm_backbone import TimmNetwork
@@ -138,6 +139,7 @@ class Hasher:
                 views, classes or bits that the teacher does not share.
             FloatingPointError: a loss term is not finite.
         """
+        join_processes(self.config.training.device)
         recipe = ("plain" if teacher is None else "dmth") if recipe is None else recipe
         one_of("recipe", recipe, RECIPES)
         if (recipe == "dmth") != (teacher is not None):

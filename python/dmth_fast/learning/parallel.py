@@ -1,11 +1,49 @@
 """Several processes that train one network: who this one is, and rows of all of them with their gradient."""
 
+import os
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
-__all__ = ["gather_rows", "is_main", "rank", "share", "world_size"]
+__all__ = ["any_process", "gather_rows", "is_main", "join_processes", "rank", "share", "wait", "world_size"]
+
+
+def join_processes(device: str = "auto") -> None:
+    """Join the other processes of ``accelerate launch`` or ``torchrun``; alone it does nothing.
+
+    Args:
+        device: ``auto`` (what accelerate finds) or ``cpu``.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and world_size() == 1:
+        from accelerate import PartialState
+        from accelerate.utils import parse_flag_from_env
+
+        # Without this word accelerate leaves processes on a machine without a GPU to themselves.
+        on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+        PartialState(cpu=device == "cpu" or on_cpu)
+        if world_size() == 1:
+            raise RuntimeError(f"{os.environ['WORLD_SIZE']} processes were started but could not be joined")
+
+
+def wait() -> None:
+    """Wait until every process is here."""
+    if world_size() > 1:
+        distributed.barrier()
+
+
+def any_process(flag: bool) -> bool:
+    """Whether ``flag`` is set in any process.
+
+    Example:
+        >>> any_process(True), any_process(False)
+        (True, False)
+    """
+    if world_size() == 1:
+        return flag
+    flags: list[Any] = [None] * world_size()
+    distributed.all_gather_object(flags, flag)
+    return any(flags)
 
 
 def world_size() -> int:

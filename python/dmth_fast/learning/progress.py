@@ -49,10 +49,11 @@ class Reporter:
             self._bar.update(self._task, advance=1, description=description, loss=loss, images=speed)
 
     def epoch(self, metrics: dict[str, float]) -> None:
-        """Report the means of one epoch where there is no bar."""
-        if self._enabled and self._bar is None:
+        """Report the means of one epoch, above the bar if there is one."""
+        if self._enabled:
             rest = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if name != "epoch")
-            self._console.print(f"{self._title} {metrics['epoch']}/{self._epochs}: {rest}")
+            console = self._console if self._bar is None else self._bar.console
+            console.print(f"{self._title} {metrics['epoch']}/{self._epochs}: {rest}")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from dmth_fast.learning.fusion import FUSIONS, AttentionFusion, FusedNetwork
 from dmth_fast.learning.fusion_objective import FusionBatches, FusionObjective
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.losses import build_centers, build_loss
-from dmth_fast.learning.parallel import is_main
+from dmth_fast.learning.parallel import is_main, join_processes
 from dmth_fast.learning.training import Metrics, train_objective
 from dmth_fast.learning.unlabelled import UnlabelledNetwork
 from dmth_fast.learning.views import TeacherViews
@@ -164,6 +164,7 @@ class FusedTeacher:
             ValueError: no labels, one class only, fewer images than a batch, or a cache that does not match.
         """
         config = self.config
+        join_processes(config.training.device)
         self.views.progress = progress and is_main()
         if not config.labels:
             return self._fit_without_labels(train)
