@@ -37,13 +37,3 @@ def out_of_time() -> bool:
     """Whether the time given is over."""
     end = _END.get()
     return end is not None and time.monotonic() >= end
-
-
-def refuse_more(what: str) -> None:
-    """Raise :class:`OutOfTimeError` if the time given is over.
-
-    Args:
-        what: was finished, for the message.
-    """
-    if out_of_time():
-        raise OutOfTimeError(f"out of time after {what}")
