@@ -119,7 +119,9 @@ def test_the_recipe_runs_both_steps(tmp_path: Path) -> None:
     result = run_toy("cukdfir", tmp_path)
     assert {row["start"] for row in result["rows"]} == {"scratch", "distilled", "teacher"}
     assert all(0 < row["map"] <= 1 and row["macs"] > 0 for row in result["rows"])
-    assert [item["first"] for item in result["comparisons"]] == ["distilled, dch", "distilled, csq"]
+    firsts = [item["first"] for item in result["comparisons"]]
+    assert firsts == ["distilled, dch", "teacher, dch", "distilled, csq", "teacher, csq"]
+    assert result["complete"]
     assert (tmp_path / "tradeoff.png").stat().st_size > 1000
     again = run_file(
         "cukdfir",

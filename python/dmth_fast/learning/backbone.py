@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from dmth_fast.learning.augmentation import IMAGENET, Normalization
 
-__all__ = ["Backbone"]
+__all__ = ["Backbone", "Resized"]
 
 
 class Backbone(nn.Module):
@@ -42,3 +42,25 @@ class Backbone(nn.Module):
         """Return the logits (b, num_classes) of its own classifier."""
         del features
         raise ValueError(f"backbone {self.name} has no classifier of its own")
+
+
+class Resized(Backbone):
+    """A backbone that sees its input at another size: small images, and a network for larger ones.
+
+    Args:
+        network: the backbone.
+        side: in pixels, to which normalised images are resized (bicubic).
+    """
+
+    def __init__(self, network: Backbone, side: int) -> None:
+        super().__init__(f"{network.name}@{side}", network.feature_dim, normalization=network.normalization)
+        self.network, self.side = network, side
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features (b, feature_dim) of normalised images of any size."""
+        if tuple(images.shape[-2:]) != (self.side, self.side):
+            images = nn.functional.interpolate(
+                images, size=(self.side, self.side), mode="bicubic", antialias=True
+            )
+        features: Tensor = self.network(images)
+        return features

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dmth_fast.learning.backbone import Backbone as Backbone
+from dmth_fast.learning.backbone import Resized
 from dmth_fast.learning.cuk import HEADS, WIDTHS, CukStudent
 from dmth_fast.learning.timm_backbone import PREFIX, build_timm
 from dmth_fast.learning.weights import load_weights
@@ -209,7 +210,8 @@ def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
     With weights a classifier found in the file (``linear.*`` of the CIFAR ResNets) comes along.
 
     Args:
-        name: a key of :data:`BACKBONES`, ``tiny-<width>``, or ``timm:<name>`` of the timm library.
+        name: a key of :data:`BACKBONES`, ``tiny-<width>``, or ``timm:<name>`` of the timm library; with
+            ``@<side>`` behind it the network resizes what it is given to that many pixels.
         weights: a local safetensors file; fp16 and bf16 weights are widened to fp32.
 
     Raises:
@@ -221,6 +223,8 @@ def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
         >>> network.feature_dim, network.input_size
         (32, None)
     """
+    if match := re.fullmatch(r"(.+)@([1-9]\d{0,4})", name):
+        return Resized(build_backbone(match[1], weights), int(match[2]))
     if name.startswith(PREFIX):
         return build_timm(name, weights)
     if match := re.fullmatch(r"tiny-([1-9]\d{0,3})", name):

@@ -12,12 +12,14 @@ from torch import Tensor
 
 import dmth_fast
 from dmth_fast.atomic import write_json
+from dmth_fast.learning.backbone import Resized
 from dmth_fast.learning.backbones import Backbone, build_backbone, fill
 from dmth_fast.learning.batches import StudentBatches
 from dmth_fast.learning.config import HasherConfig, at_least, configure, from_mapping, one_of, to_mapping
 from dmth_fast.learning.data import ImageSet, from_array, open_images
 from dmth_fast.learning.losses import HashLoss, build_centers, build_loss
 from dmth_fast.learning.network import HashNetwork, image_batches, prepare
+from dmth_fast.learning.norms import unfold_norms
 from dmth_fast.learning.objective import StudentObjective
 from dmth_fast.learning.parallel import join_processes
 from dmth_fast.learning.selection import recompute_norms
@@ -33,6 +35,8 @@ RECIPES = ("dmth", "plain")
 FORMAT = "dmth-fast-hasher-1"
 STATISTICS_ROWS = 8192
 """Images from which statistics at the start of training are taken."""
+NORM_IMAGES = 512
+"""Training images that measure batch norms which were folded into a pre-trained network's convolutions."""
 
 
 class Hasher:
@@ -79,6 +83,7 @@ class Hasher:
         self.recipe: str | None = None
         self.teachers: list[dict[str, Any]] = []
         self.hash_loss: HashLoss | None = None
+        self._pretrained = weights is not None
         with torch.random.fork_rng():
             torch.manual_seed(self.config.training.seed)
             network = build_backbone(backbone, weights)
@@ -156,6 +161,10 @@ class Hasher:
         self.classes = () if self.hash_loss is None else train.classes
         self.input_size, self.recipe = train.size, recipe
         self.teachers = [] if teacher is None else teacher.cards
+        if self._pretrained:
+            some = train.images[torch.linspace(0, len(train) - 1, min(len(train), NORM_IMAGES)).long()]
+            backbone = self.network.backbone
+            unfold_norms(backbone, (prepare(backbone, part) for part in torch.split(some, 128)))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             objective = StudentObjective(self.network, self.hash_loss, self.config, teacher)
@@ -421,6 +430,9 @@ class Hasher:
 
 def _without_classifier(backbone: Backbone) -> Backbone:
     """Drop the classifier of a pre-trained network: a student answers with its codes."""
+    if isinstance(backbone, Resized):
+        _without_classifier(backbone.network)
+        return backbone
     if isinstance(backbone, TimmNetwork):
         backbone.drop_classifier()
         return backbone

@@ -17,7 +17,8 @@ stands for Adam and RMSprop.
 ImageNet weights of ResNet-50 and AlexNet are read from local files.
 """
 
-import dataclasses
+import itertools
+import json
 import os
 import time
 from dataclasses import dataclass, field
@@ -26,9 +27,16 @@ from typing import Any
 
 import torch
 
-from dmth_fast.comparison import Floats, paired_interval, speed
+from dmth_fast.comparison import Floats, speed
 from dmth_fast.learning.backbones import build_backbone
-from dmth_fast.learning.config import AugmentationConfig, LossConfig, TrainingConfig, at_least, one_of
+from dmth_fast.learning.config import (
+    AugmentationConfig,
+    LossConfig,
+    TrainingConfig,
+    at_least,
+    one_of,
+    to_mapping,
+)
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.distillation import FEATURE_TERMS
 from dmth_fast.learning.feature_distillation import FeatureBatches, FeatureObjective, ViewConfig
@@ -36,9 +44,10 @@ from dmth_fast.learning.frozen import AnyTeacher, Teacher
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.macs import count_macs
 from dmth_fast.learning.protocols import DataConfig, Split, open_split
+from dmth_fast.learning.recipes.arms import comparison, kept_codes, with_seed
 from dmth_fast.learning.recipes.results import Row, write_result
 from dmth_fast.learning.stored import PREFIX, StoredFeatures
-from dmth_fast.learning.training import train_objective
+from dmth_fast.learning.training import METRICS, train_objective
 from dmth_fast.learning.weights import save_tensors
 from dmth_fast.retrieval.evaluation import evaluate
 
@@ -131,92 +140,122 @@ def toy(seed: int = 0) -> Config:
 def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[str, Any]:
     """Distil without labels, fine-tune every arm, measure.
 
-    Writes ``result.json``, ``tradeoff.png``, ``step1.safetensors`` and the students.
+    Writes ``result.json`` after each arm, ``tradeoff.png``, ``step1.safetensors`` and the students; started
+    again in the same folder it goes on where it stopped.
     """
     begin, out = time.perf_counter(), Path(out_dir)
     if config.threads:
         torch.set_num_threads(config.threads)
     root = _root(config)
     split = open_split(config.protocol, config.data, root, config.seed)
-    teacher = _teacher(config, out)
-    history = distil(config, split.database, teacher, out, progress) if "distilled" in config.starts else []
+    history = distil(config, split.database, out, progress) if "distilled" in config.starts else []
     rows: list[Row] = []
-    precisions: dict[tuple[str, str, int], Floats] = {}
-    for bits in config.bits:
-        for loss in config.losses:
-            for start in config.starts:
-                hasher = fine_tune(config, split, start, loss, bits, out, progress)
-                row, precisions[start, loss, bits] = measure(config, split, hasher, start, loss)
-                rows.append(row)
-                hasher.save(out / f"{start}-{loss}-{bits}")
+    precisions: dict[tuple[str, int], dict[str, list[Floats]]] = {}
+    arms = list(itertools.product(config.bits, config.starts, config.losses))
+    result: dict[str, Any] = {}
+    for bits, start, loss in arms:
+        row, precision = measure(config, split, start, loss, bits, out, progress)
+        rows.append(row)
+        precisions.setdefault((loss, bits), {})[start] = [precision]
+        result = write_result(
+            out,
+            recipe="cukdfir",
+            config=config,
+            protocol=config.protocol,
+            metric="mAP over the whole database, expected over ties",
+            split={**split.hashes(), "queries": len(split.query), "unlabelled": len(split.database)},
+            rows=rows,
+            comparisons=[
+                comparison(first, "scratch", per_query, bits=bits, metric="map")
+                | {"first": f"{first}, {loss}", "second": f"scratch, {loss}"}
+                for (loss, bits), per_query in precisions.items()
+                for first in ("distilled", "teacher")
+                if {first, "scratch"} <= per_query.keys()
+            ],
+            seconds=time.perf_counter() - begin,
+            seed=config.seed,
+            history=history,
+            complete=len(rows) == len(arms),
+        )
     from dmth_fast.plots import plot_tradeoff
 
     plot_tradeoff(rows, out / "tradeoff.png", title=f"{config.student} taught by {config.teacher}")
-    return write_result(
-        out,
-        recipe="cukdfir",
-        config=config,
-        protocol=config.protocol,
-        metric="mAP over the whole database, expected over ties",
-        split={**split.hashes(), "queries": len(split.query), "unlabelled": len(split.database)},
-        rows=rows,
-        comparisons=_comparisons(config, precisions),
-        seconds=time.perf_counter() - begin,
-        seed=config.seed,
-        history=history,
-    )
+    return result
 
 
-def distil(
-    config: Config, images: ImageSet, teacher: AnyTeacher, out: Path, progress: bool
-) -> list[dict[str, float]]:
+def distil(config: Config, images: ImageSet, out: Path, progress: bool) -> list[dict[str, float]]:
     """Step 1; writes the student's weights to ``step1.safetensors``."""
-    training = dataclasses.replace(config.step1, seed=config.seed, precision=config.precision)
+    done, training = (
+        out / "step1.safetensors",
+        with_seed(config.step1, config.seed, precision=config.precision),
+    )
+    if done.exists():
+        lines = (out / "step1" / METRICS).read_text().splitlines()
+        return [json.loads(line) for line in lines]
+    teacher = _teacher(config, out)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         student = build_backbone(config.student).to(memory_format=torch.channels_last)
         objective = FeatureObjective(student, teacher.feature_dim, config.feature_loss, config.precision)
     views = ViewConfig(views=config.views, seed=config.seed, augmentation=config.augmentation)
     cache = Path(config.cache) if config.cache else out / "cache"
-    batches = FeatureBatches(views, images, teacher, student, cache)
     history = train_objective(
-        objective, batches, training, title="step 1", settings={}, run_dir=out / "step1", progress=progress
+        objective,
+        FeatureBatches(views, images, teacher, student, cache),
+        training,
+        title="step 1",
+        settings=to_mapping(training),
+        run_dir=out / "step1",
+        resume=True,
+        progress=progress,
     )
-    save_tensors(out / "step1.safetensors", student.state_dict())
+    save_tensors(done, student.state_dict())
     return history
 
 
 def fine_tune(
     config: Config, split: Split, start: str, loss: str, bits: int, out: Path, progress: bool
 ) -> Hasher:
-    """Step 2 from scratch, from step 1, or from the teacher itself."""
+    """Step 2 from scratch, from step 1, or from the teacher itself, at the size it taught at."""
+    folder = out / f"{start}-{loss}-{bits}"
+    if (folder / "config.json").exists():
+        return Hasher.load(folder)
     factor = config.teacher_lr if start == "teacher" else 1.0
-    training = dataclasses.replace(
-        config.step2, seed=config.seed, precision=config.precision, backbone_lr=factor
-    )
+    training = with_seed(config.step2, config.seed, precision=config.precision, backbone_lr=factor)
     weights = {"scratch": None, "distilled": out / "step1.safetensors", "teacher": _weights(config, out)}
-    name = config.teacher if start == "teacher" else config.student
+    side = f"@{config.teacher_size}" if config.teacher_size else ""
     hasher = Hasher(
-        name,
+        f"{config.teacher}{side}" if start == "teacher" else config.student,
         bits,
         weights=weights[start],
         training=training,
         augmentation=config.augmentation,
         loss=LOSSES[loss],
     )
-    return hasher.fit(split.train, progress=progress)
+    hasher.fit(split.train, progress=progress, run_dir=folder, resume=True).save(folder)
+    return hasher
 
 
-def measure(config: Config, split: Split, hasher: Hasher, start: str, loss: str) -> tuple[Row, Floats]:
+def measure(
+    config: Config, split: Split, start: str, loss: str, bits: int, out: Path, progress: bool
+) -> tuple[Row, Floats]:
     """The row of one arm, and each query's average precision."""
+    hasher = fine_tune(config, split, start, loss, bits, out, progress)
+    codes = kept_codes(
+        out / f"{start}-{loss}-{bits}" / "codes.safetensors",
+        config,
+        lambda: {"query": hasher.encode(split.query), "database": hasher.encode(split.database)},
+        start=start,
+        loss=loss,
+        bits=bits,
+    )
     labels = [part.required_labels("evaluation").numpy() for part in (split.query, split.database)]
-    codes = [hasher.encode(part) for part in (split.query, split.database)]
-    report = evaluate(codes[0], labels[0], codes[1], labels[1], bits=hasher.bits)
+    report = evaluate(codes["query"], labels[0], codes["database"], labels[1], bits=bits)
     row = {
-        "name": f"{'teacher' if start == 'teacher' else config.student}, {start}, {loss}",
+        "name": f"{config.teacher if start == 'teacher' else config.student}, {start}, {loss}",
         "start": start,
         "loss": loss,
-        "bits": hasher.bits,
+        "bits": bits,
         "map": report.map,
         "parameters": hasher.num_parameters,
         "macs": count_macs(hasher.network, split.query.size),
@@ -242,20 +281,3 @@ def _teacher(config: Config, out: Path) -> AnyTeacher:
             torch.manual_seed(config.seed)
             save_tensors(path, build_backbone(config.teacher).state_dict())
     return Teacher(config.teacher, path, input_size=config.teacher_size, precision=config.precision)
-
-
-def _comparisons(config: Config, precisions: dict[tuple[str, str, int], Floats]) -> list[dict[str, Any]]:
-    """The distilled student against the same student from scratch: paired over queries, one seed."""
-    return [
-        {
-            "first": f"distilled, {loss}",
-            "second": f"scratch, {loss}",
-            "bits": bits,
-            "metric": "map",
-            **paired_interval(precisions["distilled", loss, bits], precisions["scratch", loss, bits], seed=0),
-            "interval": "95 %, paired bootstrap over queries, one seed",
-        }
-        for loss in config.losses
-        for bits in config.bits
-        if {"distilled", "scratch"} <= set(config.starts)
-    ]
