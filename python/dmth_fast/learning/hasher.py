@@ -19,7 +19,7 @@ from dmth_fast.learning.config import HasherConfig, at_least, configure, from_ma
 from dmth_fast.learning.data import ImageSet, from_array, open_images
 from dmth_fast.learning.losses import HashLoss, build_centers, build_loss
 from dmth_fast.learning.network import HashNetwork, image_batches, prepare
-from dmth_fast.learning.norms import unfold_norms
+from dmth_fast.learning.norms import NORM_IMAGES, unfold_norms
 from dmth_fast.learning.objective import StudentObjective
 from dmth_fast.learning.parallel import join_processes
 from dmth_fast.learning.selection import recompute_norms
@@ -35,8 +35,6 @@ RECIPES = ("dmth", "plain")
 FORMAT = "dmth-fast-hasher-1"
 STATISTICS_ROWS = 8192
 """Images from which statistics at the start of training are taken."""
-NORM_IMAGES = 512
-"""Training images that measure batch norms which were folded into a pre-trained network's convolutions."""
 
 
 class Hasher:

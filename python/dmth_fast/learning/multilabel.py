@@ -1,4 +1,4 @@
-"""Images with any number of labels: the sets by name, and how networks are trained on them."""
+"""Images with any number of labels: the sets by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,19 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dmth_fast.learning.alignment import Tower
-from dmth_fast.learning.augmentation import crop_and_flip
-from dmth_fast.learning.backbones import Backbone
 from dmth_fast.learning.cifar100 import graded_labels
-from dmth_fast.learning.config import AugmentationConfig, at_least, one_of
+from dmth_fast.learning.config import at_least, one_of
 from dmth_fast.learning.corel5k import read_corel5k
 from dmth_fast.learning.data import ImageSet
-from dmth_fast.learning.network import prepare
 from dmth_fast.learning.protocols import DataConfig, open_split
 
-__all__ = ["FeatureNetwork", "MultiLabelBatches", "MultiLabelConfig", "MultiLabelSplit", "open_multilabel"]
+__all__ = ["MultiLabelConfig", "MultiLabelSplit", "open_multilabel"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +29,8 @@ class MultiLabelConfig:
         size: side of the images in pixels.
         minimum: training images that a keyword must have to be kept.
         seed: of the split, where it is drawn.
+        held_out: so many database images, drawn by the seed, are the queries in place of the set's own: for
+            the choice of settings.
     """
 
     source: str
@@ -41,12 +39,14 @@ class MultiLabelConfig:
     size: int = 160
     minimum: int = 5
     seed: int = 0
+    held_out: int = 0
 
     def __post_init__(self) -> None:
         one_of("source", self.source, SOURCES)
         at_least("size", self.size, 1)
         at_least("minimum", self.minimum, 1)
         at_least("seed", self.seed, 0)
+        at_least("held_out", self.held_out, 0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,10 +72,41 @@ class MultiLabelSplit:
         """Positions in the database of the images that have a label (int64)."""
         return torch.nonzero(self.database_labels.any(dim=1)).flatten()
 
+    def summary(self) -> dict[str, Any]:
+        """Hashes and counts of both parts, for a result file."""
+        return {
+            "query": self.query.split_hash(),
+            "database": self.database.split_hash(),
+            "queries": len(self.query),
+            "database_images": len(self.database),
+            "unlabelled_queries": int((~self.query_labels.any(1)).sum()),
+            "unlabelled_database": len(self.database) - len(self.labelled),
+            "labels": self.query_labels.shape[1],
+        }
+
+    def held_out(self, count: int, seed: int) -> "MultiLabelSplit":
+        """Queries drawn from the database, which keeps the rest; the set's own queries are not touched.
+
+        Raises:
+            ValueError: fewer than one image would be left.
+        """
+        if not 1 <= count < len(self.database):
+            raise ValueError(f"held_out must lie in 1..{len(self.database) - 1}, got {count}")
+        order = torch.randperm(len(self.database), generator=torch.Generator().manual_seed(seed))
+        query, rest = order[:count].sort().values, order[count:].sort().values
+        return MultiLabelSplit(
+            name=f"{self.name}, {count} training images held out as queries",
+            query=self.database.select(query),
+            database=self.database.select(rest),
+            query_labels=self.database_labels[query],
+            database_labels=self.database_labels[rest],
+        )
+
 
 def open_multilabel(config: MultiLabelConfig, root: Path) -> MultiLabelSplit:
     """Open the images of a config; errors as the readers of the sets raise them."""
-    return SOURCES[config.source](config, root / (config.folder or config.source))
+    split = SOURCES[config.source](config, root / (config.folder or config.source))
+    return split.held_out(config.held_out, config.seed) if config.held_out else split
 
 
 def _corel5k(config: MultiLabelConfig, folder: Path) -> MultiLabelSplit:
@@ -113,55 +144,6 @@ SOURCES: dict[str, Callable[[MultiLabelConfig, Path], MultiLabelSplit]] = {
     "digits": _digits,
 }
 """Readers by name."""
-
-
-class MultiLabelBatches:
-    """Augmented, normalised images, or their cached features, with label rows."""
-
-    def __init__(
-        self,
-        images: ImageSet | None,
-        labels: Tensor,
-        *,
-        backbone: Backbone | None = None,
-        features: Tensor | None = None,
-        augmentation: AugmentationConfig,
-        seed: int,
-    ) -> None:
-        self._images, self._labels, self._backbone, self._features = images, labels, backbone, features
-        self._augmentation, self._seed = augmentation, seed
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def batch(self, index: Tensor, epoch: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return inputs, label rows bool (b, C), and no teacher's targets."""
-        if self._features is not None or self._images is None or self._backbone is None:
-            assert self._features is not None
-            return self._features[index], self._labels[index], {}
-        pixels = crop_and_flip(
-            self._images.images[index],
-            index,
-            seed=self._seed,
-            view=epoch,
-            padding=self._augmentation.padding,
-            flip=self._augmentation.flip,
-        )
-        return prepare(self._backbone, pixels), self._labels[index], {}
-
-
-class FeatureNetwork(nn.Module):
-    """One hidden layer and the hash head on features of a frozen backbone, called as an image network is."""
-
-    def __init__(self, features: Tensor, hidden: int, bits: int) -> None:
-        super().__init__()
-        self.tower = Tower(features.shape[1], hidden, bits)
-        self.tower.set_statistics(features)
-
-    def forward(self, features: Tensor, precision: str = "fp32") -> tuple[Tensor, Tensor]:
-        """Return the features themselves and code values (b, bits)."""
-        del precision
-        return features, self.tower(features)
 
 
 def _graded(

@@ -5,7 +5,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["folded_norms", "unfold_norms"]
+__all__ = ["NORM_IMAGES", "folded_norms", "unfold_norms"]
+
+NORM_IMAGES = 512
+"""Training images that are enough to measure them."""
 
 
 def folded_norms(network: nn.Module) -> list[nn.BatchNorm2d]:

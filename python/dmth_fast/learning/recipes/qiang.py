@@ -19,42 +19,33 @@ cosine schedule. The references, on the same network and schedule, are the same 
 OrthoHash with soft labels and CSQ.
 """
 
-import dataclasses
+import itertools
 import os
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dmth_fast import evaluate, pack
-from dmth_fast.comparison import Floats, paired_interval
-from dmth_fast.learning.backbones import build_backbone
-from dmth_fast.learning.config import (
-    AugmentationConfig,
-    HasherConfig,
-    LossConfig,
-    TrainingConfig,
-    at_least,
-    one_of,
-)
+from dmth_fast.comparison import Floats
+from dmth_fast.learning.config import AugmentationConfig, LossConfig, TrainingConfig, at_least, one_of
+from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.frozen import Teacher
-from dmth_fast.learning.losses import build_centers, build_loss
-from dmth_fast.learning.multilabel import (
-    FeatureNetwork,
-    MultiLabelBatches,
-    MultiLabelConfig,
-    MultiLabelSplit,
-    open_multilabel,
+from dmth_fast.learning.multilabel import MultiLabelConfig, MultiLabelSplit, open_multilabel
+from dmth_fast.learning.multilabel_network import (
+    Network,
+    encode_values,
+    feature_network,
+    fit_network,
+    image_network,
 )
-from dmth_fast.learning.network import HashNetwork, image_batches, prepare
-from dmth_fast.learning.objective import StudentObjective
 from dmth_fast.learning.pairdata import frozen_features
+from dmth_fast.learning.recipes.arms import Codes, comparison, kept_codes, with_seed
 from dmth_fast.learning.recipes.results import Row, over_seeds, write_result
-from dmth_fast.learning.training import train_objective
 
 ARMS: dict[str, LossConfig] = {
     "isdh, 0/1 similarity": LossConfig(
@@ -71,7 +62,8 @@ ARMS: dict[str, LossConfig] = {
 }
 """The compared losses by name."""
 
-Network = HashNetwork | FeatureNetwork
+Inputs = tuple[ImageSet | Tensor, ImageSet | Tensor]
+"""Queries and database as the network takes them: images, or cached features."""
 
 METRIC = (
     "mAP@all; mAP@1000, divided by the relevant among them; NDCG, ACG and WAP@100 of the number of shared "
@@ -140,41 +132,52 @@ def toy(seed: int = 0) -> Config:
 
 
 def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[str, Any]:
-    """Train and measure every arm at every width and seed; ``result.json`` is renewed after each width."""
+    """Train and measure every arm at every width and seed.
+
+    ``result.json`` is renewed after each width; started again in the same folder, arms that are done are
+    read.
+    """
     begin, out = time.perf_counter(), Path(out_dir)
     if config.threads:
         torch.set_num_threads(config.threads)
     root = Path(config.data.root or os.environ.get("DMTH_FAST_DATA", "."))
     split = open_multilabel(config.data, root)
-    inputs = _features(config, split, root, out) if config.frozen else None
+    inputs: Inputs = (split.query, split.database)
+    if config.frozen:
+        inputs = _features(config, split, root, out)
     runs: list[Row] = []
-    precisions: dict[tuple[str, int, str], list[Floats]] = {}
+    precisions: dict[tuple[int, str], dict[str, list[Floats]]] = {}
     result: dict[str, Any] = {}
     for bits in config.bits:
-        for seed in config.seeds:
-            for arm in config.arms:
-                network = train_arm(config, split, ARMS[arm], bits, seed, root, inputs, progress)
-                figures, per_query = measure(network, split, bits, inputs)
-                runs.append({"name": arm, "bits": bits, "seed": seed, **figures})
-                for metric, values in per_query.items():
-                    precisions.setdefault((arm, bits, metric), []).append(values)
+        for seed, arm in itertools.product(config.seeds, config.arms):
+            folder = out / f"{arm.replace(', 0/1 similarity', '-binary')}-{bits}-{seed}"
+            codes = kept_codes(
+                folder / "codes.safetensors",
+                config,
+                partial(train_arm, config, split, inputs, arm, bits, seed, root, folder, progress),
+                arm=arm,
+                bits=bits,
+                seed=seed,
+            )
+            figures, per_query = measure(codes, split, bits)
+            runs.append({"name": arm, "bits": bits, "seed": seed, **figures})
+            for metric, values in per_query.items():
+                precisions.setdefault((bits, metric), {}).setdefault(arm, []).append(values)
         result = write_result(
             out,
             recipe="qiang",
             config=config,
             protocol=split.name,
             metric=METRIC,
-            split={
-                "query": split.query.split_hash(),
-                "database": split.database.split_hash(),
-                "queries": len(split.query),
-                "database_images": len(split.database),
-                "unlabelled_queries": int((~split.query_labels.any(1)).sum()),
-                "unlabelled_database": len(split.database) - len(split.labelled),
-                "labels": split.query_labels.shape[1],
-            },
+            split=split.summary(),
             rows=over_seeds(runs, by=("name", "bits"), columns=COLUMNS),
-            comparisons=_comparisons(config, precisions),
+            # Each graded loss against the same loss with s in {0, 1}.
+            comparisons=[
+                comparison(arm, f"{arm}, 0/1 similarity", arms, bits=b, metric=m, seeds=len(config.seeds))
+                for (b, m), arms in precisions.items()
+                for arm in ("isdh", "idhn")
+                if {arm, f"{arm}, 0/1 similarity"} <= arms.keys()
+            ],
             seconds=time.perf_counter() - begin,
             runs=runs,
             complete=bits == config.bits[-1],
@@ -185,57 +188,42 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
 def train_arm(
     config: Config,
     split: MultiLabelSplit,
-    loss: LossConfig,
+    inputs: Inputs,
+    arm: str,
     bits: int,
     seed: int,
     root: Path,
-    inputs: tuple[Tensor, Tensor] | None,
+    folder: Path,
     progress: bool,
-) -> Network:
-    """Train one network on the labelled images of the database; returns it in evaluation mode."""
-    training = dataclasses.replace(config.training, seed=seed)
+) -> Codes:
+    """Train one network on the labelled images of the database; returns the codes of both sides."""
     labelled = split.labelled
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        if inputs is None:
-            backbone = build_backbone(config.backbone, config.weights and root / config.weights)
-            network: Network = HashNetwork(backbone, bits).to(memory_format=torch.channels_last)
-        else:
-            network = FeatureNetwork(inputs[1][labelled], config.hidden, bits)
-    centers = build_centers(loss, split.query_labels.shape[1], bits, seed=seed)
-    settings = HasherConfig(loss=loss, training=training)
-    # The objective only calls the network, and both kinds answer alike.
-    objective = StudentObjective(cast(HashNetwork, network), build_loss(loss, centers), settings, None)
-    batches = MultiLabelBatches(
-        None if inputs else split.database.select(labelled),
+    database = inputs[1]
+    if isinstance(database, ImageSet):
+        weights = config.weights and root / config.weights
+        train: ImageSet | Tensor = database.select(labelled)
+        network: Network = image_network(config.backbone, weights or None, bits, database, seed=seed)
+    else:
+        train = database[labelled]
+        network = feature_network(train, config.hidden, bits, seed=seed)
+    fit_network(
+        network,
+        train,
         split.database_labels[labelled],
-        backbone=None if isinstance(network, FeatureNetwork) else network.backbone,
-        features=inputs[1][labelled] if inputs else None,
+        loss=ARMS[arm],
+        training=with_seed(config.training, seed),
         augmentation=config.augmentation,
-        seed=seed,
+        run_dir=None if config.frozen else folder,
+        progress=progress,
     )
-    train_objective(
-        objective, batches, training, title=f"{loss.hash_loss} {bits} bits", settings={}, progress=progress
-    )
-    return network.to("cpu").eval()
+    values = [encode_values(network, side).numpy() for side in inputs]
+    return {"query": pack(values[0]), "database": pack(values[1])}
 
 
-def measure(
-    network: Network, split: MultiLabelSplit, bits: int, inputs: tuple[Tensor, Tensor] | None
-) -> tuple[dict[str, float], dict[str, Floats]]:
+def measure(codes: Codes, split: MultiLabelSplit, bits: int) -> tuple[dict[str, float], dict[str, Floats]]:
     """Figures of the codes, and each query's average precision and NDCG@100."""
-    codes = []
-    with torch.inference_mode():
-        for side, images in enumerate((split.query, split.database)):
-            if isinstance(network, FeatureNetwork):
-                assert inputs is not None
-                values = network(inputs[side])[1]
-            else:
-                batches = (prepare(network.backbone, x) for _, x in image_batches(images, 256))
-                values = torch.cat([network(batch)[1] for batch in batches])
-            codes.append(pack(values.numpy()))
     labels = split.query_labels.numpy(), split.database_labels.numpy()
-    arguments = codes[0], labels[0], codes[1], labels[1]
+    arguments = codes["query"], labels[0], codes["database"], labels[1]
     whole = evaluate(*arguments, bits=bits, precision_at=(100,), graded="shared")
     top = evaluate(*arguments, bits=bits, top_k=1000, normalizer="retrieved")
     figures = {
@@ -253,28 +241,3 @@ def _features(config: Config, split: MultiLabelSplit, root: Path, out: Path) -> 
     cache = Path(config.cache) if config.cache else out / "cache"
     query, database = (frozen_features(teacher, images, cache) for images in (split.query, split.database))
     return query, database
-
-
-def _comparisons(
-    config: Config, precisions: dict[tuple[str, int, str], list[Floats]]
-) -> list[dict[str, Any]]:
-    """Each graded loss against the same loss with s in {0, 1}: paired, over queries and seeds."""
-    results = []
-    for first in ("isdh", "idhn"):
-        second = f"{first}, 0/1 similarity"
-        for bits in config.bits:
-            for metric in ("map", "ndcg_100"):
-                if (first, bits, metric) in precisions and (second, bits, metric) in precisions:
-                    pair = [np.stack(precisions[name, bits, metric]) for name in (first, second)]
-                    results.append(
-                        {
-                            "first": first,
-                            "second": second,
-                            "bits": bits,
-                            "metric": metric,
-                            "ratio": float(pair[0].mean() / pair[1].mean()),
-                            **paired_interval(pair[0], pair[1], seed=0),
-                            "interval": f"95 %, paired bootstrap over queries and {len(config.seeds)} seeds",
-                        }
-                    )
-    return results

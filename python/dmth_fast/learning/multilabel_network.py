@@ -1,0 +1,148 @@
+"""Networks for images with several labels, on pixels or on cached features of a frozen backbone."""
+
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from dmth_fast.learning.alignment import Tower
+from dmth_fast.learning.augmentation import crop_and_flip
+from dmth_fast.learning.backbones import Backbone, build_backbone
+from dmth_fast.learning.config import AugmentationConfig, HasherConfig, LossConfig, TrainingConfig, to_mapping
+from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.losses import build_centers, build_loss
+from dmth_fast.learning.network import HashNetwork, image_batches, prepare
+from dmth_fast.learning.norms import NORM_IMAGES, unfold_norms
+from dmth_fast.learning.objective import StudentObjective
+from dmth_fast.learning.training import train_objective
+
+__all__ = [
+    "FeatureNetwork",
+    "MultiLabelBatches",
+    "Network",
+    "encode_values",
+    "feature_network",
+    "fit_network",
+    "image_network",
+]
+
+
+class MultiLabelBatches:
+    """Augmented, normalised images, or their cached features, with label rows."""
+
+    def __init__(
+        self,
+        images: ImageSet | None,
+        labels: Tensor,
+        *,
+        backbone: Backbone | None = None,
+        features: Tensor | None = None,
+        augmentation: AugmentationConfig,
+        seed: int,
+    ) -> None:
+        self._images, self._labels, self._backbone, self._features = images, labels, backbone, features
+        self._augmentation, self._seed = augmentation, seed
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def batch(self, index: Tensor, epoch: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return inputs, label rows bool (b, C), and no teacher's targets."""
+        if self._features is not None or self._images is None or self._backbone is None:
+            assert self._features is not None
+            return self._features[index], self._labels[index], {}
+        pixels = crop_and_flip(
+            self._images.images[index],
+            index,
+            seed=self._seed,
+            view=epoch,
+            padding=self._augmentation.padding,
+            flip=self._augmentation.flip,
+        )
+        return prepare(self._backbone, pixels), self._labels[index], {}
+
+
+class FeatureNetwork(nn.Module):
+    """One hidden layer and the hash head on features of a frozen backbone, called as an image network is."""
+
+    def __init__(self, features: Tensor, hidden: int, bits: int) -> None:
+        super().__init__()
+        self.tower = Tower(features.shape[1], hidden, bits)
+        self.tower.set_statistics(features)
+
+    def forward(self, features: Tensor, precision: str = "fp32") -> tuple[Tensor, Tensor]:
+        """Return the features themselves and code values (b, bits)."""
+        del precision
+        return features, self.tower(features)
+
+
+Network = HashNetwork | FeatureNetwork
+
+
+def feature_network(features: Tensor, hidden: int, bits: int, *, seed: int) -> FeatureNetwork:
+    """A hidden layer and a hash head on features (n, d), whose statistics it takes."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return FeatureNetwork(features, hidden, bits)
+
+
+def image_network(name: str, weights: Path | None, bits: int, images: ImageSet, *, seed: int) -> HashNetwork:
+    """A backbone with a hash head; folded batch norms of its weights are measured on some ``images``."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = HashNetwork(build_backbone(name, weights), bits).to(memory_format=torch.channels_last)
+    if weights is not None:
+        some = images.images[torch.linspace(0, len(images) - 1, min(len(images), NORM_IMAGES)).long()]
+        unfold_norms(network.backbone, (prepare(network.backbone, x) for x in torch.split(some, 128)))
+    return network
+
+
+def fit_network(
+    network: Network,
+    inputs: ImageSet | Tensor,
+    labels: Tensor,
+    *,
+    loss: LossConfig,
+    training: TrainingConfig,
+    augmentation: AugmentationConfig,
+    run_dir: Path | None = None,
+    progress: bool = False,
+) -> None:
+    """Train on images, or on features, with label rows bool (n, C); leaves the network in evaluation mode."""
+    bits = (network.tower.head if isinstance(network, FeatureNetwork) else network.head).linear.out_features
+    centers = build_centers(loss, labels.shape[1], bits, seed=training.seed)
+    settings = HasherConfig(loss=loss, training=training)
+    with torch.random.fork_rng():
+        torch.manual_seed(training.seed)
+        # The objective only calls the network, and both kinds answer alike.
+        objective = StudentObjective(cast(HashNetwork, network), build_loss(loss, centers), settings, None)
+    batches = MultiLabelBatches(
+        inputs if isinstance(inputs, ImageSet) else None,
+        labels,
+        backbone=network.backbone if isinstance(network, HashNetwork) else None,
+        features=None if isinstance(inputs, ImageSet) else inputs,
+        augmentation=augmentation,
+        seed=training.seed,
+    )
+    train_objective(
+        objective,
+        batches,
+        training,
+        title=f"{loss.hash_loss} {bits} bits",
+        settings=to_mapping(settings),
+        run_dir=run_dir,
+        resume=True,
+        progress=progress,
+    )
+    network.to("cpu").eval()
+
+
+def encode_values(network: Network, inputs: ImageSet | Tensor) -> Tensor:
+    """Code values (n, bits) of images, or of features."""
+    with torch.inference_mode():
+        if isinstance(inputs, Tensor):
+            values: Tensor = network(inputs)[1]
+            return values
+        backbone = cast(HashNetwork, network).backbone
+        return torch.cat([network(prepare(backbone, x))[1] for _, x in image_batches(inputs, 256)])
