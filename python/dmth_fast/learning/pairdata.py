@@ -31,6 +31,8 @@ class PairDataConfig:
         weights: of the backbone, below ``root``.
         size: side of the photographs in pixels.
         cache: folder of cached features; None: ``cache`` inside the run's folder.
+        held_out: so many training pairs, drawn by the seed, are the queries in place of the set's own: for
+            the choice of settings.
     """
 
     source: str
@@ -42,9 +44,11 @@ class PairDataConfig:
     weights: str = "weights/mobilenet_v2-imagenet.safetensors"
     size: int = 160
     cache: str | None = None
+    held_out: int = 0
 
     def __post_init__(self) -> None:
         at_least("size", self.size, 1)
+        at_least("held_out", self.held_out, 0)
         at_least("seed", self.seed, 0)
 
 
@@ -55,6 +59,11 @@ def open_pair_split(config: PairDataConfig, root: Path, out_dir: Path) -> PairSp
         FileNotFoundError: a file is missing.
         ValueError: an unknown source, or anything a reader refuses.
     """
+    split = _open(config, root, out_dir)
+    return split.held_out(config.held_out, config.seed) if config.held_out else split
+
+
+def _open(config: PairDataConfig, root: Path, out_dir: Path) -> PairSplit:
     folder = root / (config.folder or config.source)
     if config.source == "wikipedia":
         return read_wikipedia(folder)

@@ -101,6 +101,24 @@ class PairSplit:
             if queries & set(index.tolist()):
                 raise ValueError(f"split {self.name}: queries must not be in {part}")
 
+    def held_out(self, count: int, seed: int) -> "PairSplit":
+        """Queries drawn from the training pairs, which leave database and training; the set's own are unused.
+
+        Raises:
+            ValueError: no training pair would be left.
+        """
+        if not 1 <= count < len(self.train):
+            raise ValueError(f"held_out must lie in 1..{len(self.train) - 1}, got {count}")
+        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
+        query = self.train[order[:count]].sort().values
+        return PairSplit(
+            name=f"{self.name}, {count} training pairs held out as queries",
+            pairs=self.pairs,
+            query=query,
+            database=self.database[~torch.isin(self.database, query)],
+            train=self.train[~torch.isin(self.train, query)],
+        )
+
     @property
     def hash(self) -> str:
         """SHA-256 over the positions and labels of the three parts."""

@@ -123,20 +123,38 @@ def result_markdown(result: Mapping[str, Any]) -> list[str]:
         "|---|" + "---:|" * len(keys),
     ]
     lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in _cells(result, keys)]
-    lines += ["", *(_difference(item) for item in result["comparisons"])]
+    lines += _differences(result["comparisons"])
     seeds = {row.get("seeds", 1) for row in result["rows"]}
     part = "" if result.get("complete", True) else " Not all of the configured widths were run."
     made = f"Made by `{result['command']}` on {environment.summary(dict(result))}.{part}"
     return [*lines, "", f"{result['metric']}. Seeds: {max(seeds)}. {made}"]
 
 
-def _difference(item: Mapping[str, Any]) -> str:
-    low, high = 100 * item["low"], 100 * item["high"]
-    ratio = f", ratio {item['ratio']:.3f}" if "ratio" in item else ""
-    return (
-        f"- {item['first']} minus {item['second']}, {item['bits']} bits, {item['metric'].replace('_', ' ')}: "
-        f"{100 * item['difference']:+.1f} points [{low:+.1f}, {high:+.1f}]{ratio}"
-    )
+def _differences(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line a pair of methods, a column a metric, the widths side by side; clear ones are bold."""
+    if not comparisons:
+        return []
+    metrics = list(dict.fromkeys(str(item["metric"]) for item in comparisons))
+    cells: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for item in sorted(comparisons, key=lambda item: int(item["bits"])):
+        row = cells.setdefault((item["first"], item["second"]), {})
+        row.setdefault(item["metric"], []).append(_points(item))
+    head = "".join(f" {metric.replace('_', ' ')} |" for metric in metrics)
+    lines = ["", f"| difference in points |{head}", "|---|" + "---:|" * len(metrics)]
+    for first, second in dict.fromkeys((item["first"], item["second"]) for item in comparisons):
+        row = cells[first, second]
+        columns = " | ".join(" / ".join(row.get(metric, ["-"])) for metric in metrics)
+        lines.append(f"| {first} minus {second} | {columns} |")
+    ratios = " In brackets the ratio." if "ratio" in comparisons[0] else ""
+    note = f"Bold: the interval ({comparisons[0]['interval']}) excludes 0.{ratios}"
+    return [*lines, "", note]
+
+
+def _points(item: Mapping[str, Any]) -> str:
+    text = f"{100 * item['difference']:+.1f}"
+    if "ratio" in item:
+        text += f" (x{item['ratio']:.2f})"
+    return f"**{text}**" if item["low"] > 0 or item["high"] < 0 else text
 
 
 def _widths(result: Mapping[str, Any]) -> list[int]:

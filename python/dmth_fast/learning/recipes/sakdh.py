@@ -20,23 +20,24 @@ features for teacher and student alike, the losses above after UKD (Hu et al. 20
 """
 
 import dataclasses
+import itertools
 import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from dmth_fast import evaluate, pack
-from dmth_fast.comparison import Floats, paired_interval
+from dmth_fast.comparison import Floats
 from dmth_fast.learning.alignment import CrossModalConfig
-from dmth_fast.learning.baselines import cca, itq_rotation, pca
+from dmth_fast.learning.baselines import cca_codes
 from dmth_fast.learning.config import at_least, one_of
 from dmth_fast.learning.crossmodal import CrossModalHasher
 from dmth_fast.learning.pairdata import PairDataConfig, open_pair_split
-from dmth_fast.learning.pairs import Pairs, PairSplit
+from dmth_fast.learning.pairs import PairSplit
+from dmth_fast.learning.recipes.arms import comparison, with_seed
 from dmth_fast.learning.recipes.results import Row, over_seeds, write_result
 
 BASELINES = ("random", "pca-cca", "itq-cca")
@@ -105,24 +106,23 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
     root = Path(config.data.root or os.environ.get("DMTH_FAST_DATA", "."))
     split = open_pair_split(config.data, root, out)
     runs: list[Row] = []
-    precisions: dict[tuple[str, int, str], list[Floats]] = {}
+    precisions: dict[tuple[int, str], dict[str, list[Floats]]] = {}
     skipped: set[str] = set()
     result: dict[str, Any] = {}
     for bits in config.bits:
         hashers: dict[str, CrossModalHasher] = {}
-        for seed in config.seeds:
-            for method in config.methods:
-                try:
-                    codes = _codes(method, split, bits, seed, config, hashers, progress)
-                except ValueError as error:
-                    if method not in ("itq-cca", "pca-cca"):
-                        raise
-                    skipped.add(f"{method}, {bits} bits: {error}")
-                    continue
-                figures, per_query = measure(codes, split, bits)
-                runs.append({"name": method, "bits": bits, "seed": seed, **figures})
-                for direction, values in per_query.items():
-                    precisions.setdefault((method, bits, direction), []).append(values)
+        for seed, method in itertools.product(config.seeds, config.methods):
+            try:
+                codes = _codes(method, split, bits, seed, config, hashers, progress)
+            except ValueError as error:
+                if method not in ("itq-cca", "pca-cca"):
+                    raise
+                skipped.add(f"{method}, {bits} bits: {error}")
+                continue
+            figures, per_query = measure(codes, split, bits)
+            runs.append({"name": method, "bits": bits, "seed": seed, **figures})
+            for metric, values in per_query.items():
+                precisions.setdefault((bits, metric), {}).setdefault(method, []).append(values)
         for method in set(STUDENTS) & set(hashers):
             hashers[method].save(out / f"{method}-{bits}")
         result = write_result(
@@ -139,7 +139,12 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
                 "unlabelled": split.pairs.num_unlabelled,
             },
             rows=over_seeds(runs, by=("name", "bits"), columns=COLUMNS),
-            comparisons=_comparisons(config, precisions),
+            comparisons=[
+                comparison(*pair, rows, bits=b, metric=m, seeds=len(config.seeds))
+                for pair in (*((student, "dsah") for student in STUDENTS), ("dsah", "itq-cca"))
+                for (b, m), rows in precisions.items()
+                if set(pair) <= rows.keys()
+            ],
             seconds=time.perf_counter() - begin,
             runs=runs,
             left_out=sorted(skipped),
@@ -179,9 +184,11 @@ def _codes(
         generator = torch.Generator().manual_seed(seed)
         image, text = (torch.randn(len(split.pairs), bits, generator=generator) for _ in range(2))
     elif method in BASELINES:
-        image, text = _linear(method, train, split.pairs, bits, seed, config.ridge)
+        sides = (train.image, train.text)
+        maps = cca_codes(*sides, bits, ridge=config.ridge, rotate=method == "itq-cca", seed=seed)
+        image, text = maps[0](split.pairs.image), maps[1](split.pairs.text)
     else:
-        training = dataclasses.replace(config.model.training, seed=seed)
+        training = with_seed(config.model.training, seed)
         sections = {item.name: getattr(config.model, item.name) for item in dataclasses.fields(config.model)}
         hasher = CrossModalHasher(
             train.image.shape[1], train.text.shape[1], bits, **{**sections, "training": training}
@@ -192,38 +199,3 @@ def _codes(
     packed = {"image": pack(image.numpy()), "text": pack(text.numpy())}
     parts = {"query": split.query.numpy(), "database": split.database.numpy()}
     return {f"{part}_{side}": packed[side][index] for part, index in parts.items() for side in packed}
-
-
-def _linear(
-    method: str, train: Pairs, pairs: Pairs, bits: int, seed: int, ridge: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Signs of the principal components of shared (CCA) projections; ``itq-cca`` rotates them first."""
-    projections = cca(train.image, train.text, bits, ridge=ridge)
-    both = torch.cat([projections[0](train.image), projections[1](train.text)])
-    components = pca(both, bits)
-    rotation = itq_rotation(components(both), seed=seed) if method == "itq-cca" else torch.eye(bits).double()
-    codes = components.then(rotation)
-    return codes(projections[0](pairs.image)), codes(projections[1](pairs.text))
-
-
-def _comparisons(
-    config: Config, precisions: dict[tuple[str, int, str], list[Floats]]
-) -> list[dict[str, Any]]:
-    """Each student against its teacher, and the teacher against ITQ on CCA, paired."""
-    asked = [(student, "dsah") for student in STUDENTS] + [("dsah", "itq-cca")]
-    return [
-        {
-            "first": first,
-            "second": second,
-            "bits": bits,
-            "metric": metric,
-            **paired_interval(
-                np.stack(precisions[first, bits, metric]), np.stack(precisions[second, bits, metric]), seed=0
-            ),
-            "interval": f"95 %, paired bootstrap over queries and {len(config.seeds)} seeds",
-        }
-        for first, second in asked
-        for bits in config.bits
-        for metric in COLUMNS
-        if (first, bits, metric) in precisions and (second, bits, metric) in precisions
-    ]
