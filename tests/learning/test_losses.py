@@ -24,6 +24,7 @@ from dmth_fast.learning.losses.central import class_codes, csq_loss, hadamard_ce
 from dmth_fast.learning.losses.ortho import ortho_loss
 from dmth_fast.learning.losses.pairwise import (
     balanced_weights,
+    cosine_loss,
     dch_loss,
     graded_loss,
     hashnet_loss,
@@ -114,6 +115,27 @@ def test_graded_losses_follow_their_formulae(form: str) -> None:
     assert float(graded_loss(h, s, form=form)) == pytest.approx(pairs_mean(h, term))
 
 
+def test_cosine_loss_follows_its_formula() -> None:
+    h, s = values(), similarity()
+
+    def term(a: list[float], b: list[float], i: int, j: int) -> float:
+        phi = sum(math.tanh(x) * math.tanh(y) for x, y in zip(a, b, strict=True))
+        return 0.1 * BITS * (phi / BITS - float(s[i, j])) ** 2
+
+    assert float(cosine_loss(h, s)) == pytest.approx(pairs_mean(h, term))
+
+
+def test_a_small_grade_nears_the_binary_similarity() -> None:
+    labels = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 1]]).bool()
+    h = values(3).float()
+    one = torch.ones(3, BITS)
+    binary = build_loss(LossConfig(hash_loss="cosine", similarity="binary"), one)(h, labels)
+    fine = build_loss(LossConfig(hash_loss="cosine", grade=0.7), one)(h, labels)
+    assert float(fine) == pytest.approx(float(cosine_loss(h, label_similarity(labels) ** 0.7)))
+    near = build_loss(LossConfig(hash_loss="cosine", grade=1e-4), one)(h, labels)
+    assert float(near) == pytest.approx(float(binary), rel=1e-3)
+
+
 def test_csq_is_the_cross_entropy_of_bits() -> None:
     h, targets = values(), torch.sign(values(seed=1))
     total = 0.0
@@ -155,6 +177,7 @@ def test_gradients_of_pure_losses() -> None:
     assert check(lambda x: hashnet_loss(x, s, beta=1.2, alpha=0.3), (h,))
     assert check(lambda x: graded_loss(x, s, form="isdh"), (h,))
     assert check(lambda x: graded_loss(x, s, form="idhn"), (h,))
+    assert check(lambda x: cosine_loss(x, s), (h,))
     assert check(lambda x: csq_loss(x, torch.sign(values(4, seed=1))), (h,))
     assert check(lambda x, y: hard_pairs(x, y, (s > 0).double()), (h, other))
     assert check(lambda x, y: soft_pairs(x, y, s), (h, other))

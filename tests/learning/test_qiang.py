@@ -1,5 +1,6 @@
 """Multi-label images: the labels of each set, and the recipe."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.losses.pairwise import label_similarity
 from dmth_fast.learning.multilabel import MultiLabelConfig, MultiLabelSplit
 from dmth_fast.learning.recipes import qiang, run_toy
+from dmth_fast.learning.recipes.arms import claim_folder
 
 
 def hundred() -> ImageSet:
@@ -70,18 +72,29 @@ def test_a_missing_set_is_named(tmp_path: Path) -> None:
         read_corel5k(tmp_path, size=16)
 
 
-def test_the_recipe_compares_its_arms(tmp_path: Path) -> None:
+def test_the_recipe_compares_its_arms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn")
     result = run_toy("qiang", tmp_path)
     assert {row["name"] for row in result["rows"]} == set(qiang.ARMS)
     assert all(row[column] > 0 for row in result["rows"] for column in qiang.COLUMNS)
     grades = {item["first"]: item["ratio"] for item in result["comparisons"] if item["metric"] == "ndcg_100"}
-    assert grades.keys() == {"isdh", "idhn"}
+    assert grades.keys() == {"isdh", "idhn", "cosine"}
     assert result["complete"]
+    monkeypatch.setattr(qiang, "train_arm", None)
+    again = run_toy("qiang", tmp_path)
+    assert again["rows"] == result["rows"], "a second run reads the arms that are done"
+
+
+def test_a_folder_belongs_to_one_set_of_settings(tmp_path: Path) -> None:
+    config = qiang.toy()
+    claim_folder(tmp_path, config)
+    claim_folder(tmp_path, dataclasses.replace(config, bits=(16,), arms=("csq",)))
+    with pytest.raises(ValueError, match="holds a run of other settings: use another folder"):
+        claim_folder(tmp_path, dataclasses.replace(config, hidden=3))
 
 
 def test_unknown_arms_and_sources_are_listed() -> None:
-    with pytest.raises(ValueError, match="arms must be one of isdh, 0/1 similarity, isdh,"):
+    with pytest.raises(ValueError, match="arms must be one of isdh, 0/1 similarity, idhn, 0/1"):
         qiang.Config(data=MultiLabelConfig(source="digits"), arms=("dpsh",))
     with pytest.raises(ValueError, match="source must be one of corel5k, cifar100, digits; got 'coco'"):
         MultiLabelConfig(source="coco")

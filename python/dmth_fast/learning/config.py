@@ -101,6 +101,7 @@ class LossConfig:
         margin: subtracted from the cosine of the right class (OrthoHash).
         gamma: scale of the Cauchy distribution in bits (DCH).
         similarity: of pairs of multi-hot labels in losses on pairs: ``cosine``, or ``binary`` (share one).
+        grade: power of those cosines: 1 takes them as they are, towards 0 they near ``binary``.
         scale: factor of the cosines; 0 means sqrt(bits).
         quantization: weight of the quantisation term.
         quantizer: a key of ``losses.QUANTIZERS``.
@@ -110,6 +111,7 @@ class LossConfig:
     margin: float = 0.2
     gamma: float = 20.0
     similarity: str = "cosine"
+    grade: float = 1.0
     scale: float = 0.0
     quantization: float = 0.0
     quantizer: str = "l2"
@@ -118,6 +120,7 @@ class LossConfig:
         within("margin", self.margin, 0, 2)
         above("gamma", self.gamma, 0)
         one_of("similarity", self.similarity, SIMILARITIES)
+        above("grade", self.grade, 0)
         at_least("scale", self.scale, 0)
         at_least("quantization", self.quantization, 0)
 

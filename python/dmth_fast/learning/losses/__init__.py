@@ -10,7 +10,7 @@ from dmth_fast.learning.losses.base import HashLoss
 from dmth_fast.learning.losses.central import CSQ, hadamard_centers
 from dmth_fast.learning.losses.greedy import GreedyHash
 from dmth_fast.learning.losses.ortho import OrthoHash, ortho_loss, random_centers
-from dmth_fast.learning.losses.pairwise import DCH, IDHN, ISDH, HashNet
+from dmth_fast.learning.losses.pairwise import DCH, IDHN, ISDH, CosineLoss, HashNet
 from dmth_fast.learning.losses.quantizers import (
     bihalf_quantization,
     cauchy_quantization,
@@ -37,6 +37,7 @@ HASH_LOSSES: dict[str, Callable[[LossConfig, Tensor], HashLoss]] = {
     "hashnet": HashNet,
     "isdh": ISDH,
     "idhn": IDHN,
+    "cosine": CosineLoss,
     "greedy": GreedyHash,
 }
 """Hash losses by name, built from the settings and the class codes."""
@@ -59,7 +60,7 @@ def build_centers(config: LossConfig, num_classes: int, bits: int, *, seed: int)
     >>> build_centers(LossConfig(hash_loss="csq"), 10, 48, seed=0).shape
     torch.Size([10, 48])
     """
-    if config.hash_loss in ("dch", "hashnet", "isdh", "idhn"):
+    if config.hash_loss in ("dch", "hashnet", "isdh", "idhn", "cosine"):
         return torch.ones(num_classes, bits)
     draw = hadamard_centers if config.hash_loss == "csq" else random_centers
     return draw(num_classes, bits, seed=seed)

@@ -1,4 +1,4 @@
-"""Losses on the pairs of a batch: likelihoods of DPSH and HashNet, graded (ISDH, IDHN), and Cauchy (DCH)."""
+"""Losses on the pairs of a batch: likelihoods (DPSH, HashNet), graded (ISDH, IDHN, cosine), Cauchy (DCH)."""
 
 import math
 
@@ -149,11 +149,29 @@ def graded_loss(h: Tensor, similarity: Tensor, *, form: str) -> Tensor:
     return pairs.mean()
 
 
+def cosine_loss(h: Tensor, similarity: Tensor) -> Tensor:
+    """The cosine of two codes is that of their labels: ``mean .1 bits (phi / bits - s)^2``, ``u = tanh h``.
+
+    IDHN's regression with its zero moved, on all pairs: IDHN wants ``phi / bits = 2 s - 1``, which drives
+    pairs of small s further apart than codes that share nothing can be. Ours.
+
+    Args:
+        h: code values (b, bits).
+        similarity: (b, b) in 0..1.
+
+    >>> cosine_loss(torch.full((2, 10), 9.0), torch.zeros(2, 2)).item()
+    1.0
+    """
+    bits = h.shape[1]
+    u = torch.tanh(h)
+    return 0.1 * bits * (u @ u.T / bits - similarity).square().mean()
+
+
 class PairwiseLoss(HashLoss):
     """A loss on the similarities of labels inside a batch; it has no class codes of its own.
 
-    ``similarity="cosine"`` grades pairs by :func:`label_similarity`; ``"binary"`` makes every pair that
-    shares a label fully similar.
+    ``similarity="cosine"`` grades pairs by :func:`label_similarity`, to the power ``grade``; ``"binary"``
+    makes every pair that shares a label fully similar.
     """
 
     def __init__(self, config: LossConfig, centers: Tensor) -> None:
@@ -167,6 +185,8 @@ class PairwiseLoss(HashLoss):
         similarity = label_similarity(labels)
         if self.config.similarity == "binary":
             similarity = (similarity > 0).float()
+        elif self.config.grade != 1:
+            similarity = similarity**self.config.grade
         return self.pairs(h, similarity)
 
     def pairs(self, h: Tensor, similarity: Tensor) -> Tensor:
@@ -213,3 +233,11 @@ class IDHN(PairwiseLoss):
     def pairs(self, h: Tensor, similarity: Tensor) -> Tensor:
         """Return the loss."""
         return graded_loss(h, similarity, form="idhn")
+
+
+class CosineLoss(PairwiseLoss):
+    """:func:`cosine_loss`."""
+
+    def pairs(self, h: Tensor, similarity: Tensor) -> Tensor:
+        """Return the loss."""
+        return cosine_loss(h, similarity)

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dmth_fast.atomic import write_text
 from dmth_fast.comparison import Floats, paired_interval
 from dmth_fast.learning.config import to_mapping
-from dmth_fast.learning.weights import load_file, save_tensors
+from dmth_fast.learning.weights import load_weights, save_tensors
 
 Codes = dict[str, NDArray[np.uint8]]
 
@@ -20,27 +21,30 @@ LISTS = ("arms", "bits", "seeds", "methods", "losses", "starts", "threads", "cac
 """Settings that say which arms there are and where, but change none of them."""
 
 
-def kept_codes(path: Path, config: Any, make: Callable[[], Codes], **arm: Any) -> Codes:
-    """Read the codes of one arm, or make and write them.
-
-    Args:
-        path: safetensors file.
-        config: of the whole run; what it lists of :data:`LISTS` may change between runs.
-        make: trains the arm and returns its packed codes by name.
-        arm: what tells it from the others.
+def claim_folder(out_dir: Path, config: Any) -> None:
+    """Note in a run's folder what its arms were made with; what :data:`LISTS` names may change between runs.
 
     Raises:
-        ValueError: the file holds an arm of other settings.
+        ValueError: the folder holds arms of other settings, which would be taken for these.
     """
     told = {key: value for key, value in to_mapping(config).items() if key not in LISTS}
-    text = json.dumps({"config": told, "arm": arm}, sort_keys=True)
+    note, text = out_dir / "settings.json", json.dumps(told, sort_keys=True, indent=1)
+    if note.exists() and note.read_text() != text:
+        raise ValueError(f"folder {out_dir} holds a run of other settings: use another folder")
+    write_text(note, text)
+
+
+def kept_codes(path: Path, make: Callable[[], Codes]) -> Codes:
+    """Read the codes of one arm, or make (train and encode) and write them.
+
+    Args:
+        path: safetensors file in a folder of :func:`claim_folder`.
+        make: returns packed codes by name.
+    """
     if path.exists():
-        tensors, metadata = load_file(path)
-        if metadata.get("settings") != text:
-            raise ValueError(f"{path} holds the codes of other settings: use another folder")
-        return {name: value.numpy() for name, value in tensors.items()}
+        return {name: value.numpy() for name, value in load_weights(path).items()}
     codes = make()
-    save_tensors(path, {name: torch.from_numpy(value) for name, value in codes.items()}, {"settings": text})
+    save_tensors(path, {name: torch.from_numpy(value) for name, value in codes.items()})
     return codes
 
 

@@ -44,7 +44,7 @@ from dmth_fast.learning.frozen import AnyTeacher, Teacher
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.macs import count_macs
 from dmth_fast.learning.protocols import DataConfig, Split, open_split
-from dmth_fast.learning.recipes.arms import comparison, kept_codes, with_seed
+from dmth_fast.learning.recipes.arms import claim_folder, comparison, kept_codes, with_seed
 from dmth_fast.learning.recipes.results import Row, write_result
 from dmth_fast.learning.stored import PREFIX, StoredFeatures
 from dmth_fast.learning.training import METRICS, train_objective
@@ -146,6 +146,7 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
     begin, out = time.perf_counter(), Path(out_dir)
     if config.threads:
         torch.set_num_threads(config.threads)
+    claim_folder(out, config)
     root = _root(config)
     split = open_split(config.protocol, config.data, root, config.seed)
     history = distil(config, split.database, out, progress) if "distilled" in config.starts else []
@@ -243,11 +244,7 @@ def measure(
     hasher = fine_tune(config, split, start, loss, bits, out, progress)
     codes = kept_codes(
         out / f"{start}-{loss}-{bits}" / "codes.safetensors",
-        config,
         lambda: {"query": hasher.encode(split.query), "database": hasher.encode(split.database)},
-        start=start,
-        loss=loss,
-        bits=bits,
     )
     labels = [part.required_labels("evaluation").numpy() for part in (split.query, split.database)]
     report = evaluate(codes["query"], labels[0], codes["database"], labels[1], bits=bits)

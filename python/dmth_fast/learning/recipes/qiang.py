@@ -22,7 +22,7 @@ OrthoHash with soft labels and CSQ.
 import itertools
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,18 +44,21 @@ from dmth_fast.learning.multilabel_network import (
     image_network,
 )
 from dmth_fast.learning.pairdata import frozen_features
-from dmth_fast.learning.recipes.arms import Codes, comparison, kept_codes, with_seed
+from dmth_fast.learning.recipes.arms import Codes, claim_folder, comparison, kept_codes, with_seed
 from dmth_fast.learning.recipes.results import Row, over_seeds, write_result
 
-ARMS: dict[str, LossConfig] = {
-    "isdh, 0/1 similarity": LossConfig(
-        hash_loss="isdh", similarity="binary", quantizer="l1", quantization=0.1
-    ),
+BINARY = ", 0/1 similarity"
+
+GRADED: dict[str, LossConfig] = {
     "isdh": LossConfig(hash_loss="isdh", quantizer="l1", quantization=0.1),
-    "idhn, 0/1 similarity": LossConfig(
-        hash_loss="idhn", similarity="binary", quantizer="l1", quantization=0.1
-    ),
     "idhn": LossConfig(hash_loss="idhn", quantizer="l1", quantization=0.1),
+    "cosine": LossConfig(hash_loss="cosine", grade=0.7, quantizer="l1", quantization=0.1),
+}
+"""Graded losses; each has its reference beside it, the same with s in {0, 1}."""
+
+ARMS: dict[str, LossConfig] = {
+    **{f"{name}{BINARY}": replace(loss, similarity="binary") for name, loss in GRADED.items()},
+    **GRADED,
     "dch": LossConfig(hash_loss="dch", similarity="binary", quantizer="cauchy", quantization=0.1),
     "ortho": LossConfig(hash_loss="ortho", margin=0.2),
     "csq": LossConfig(hash_loss="csq", quantizer="l2", quantization=1e-4),
@@ -140,6 +143,7 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
     begin, out = time.perf_counter(), Path(out_dir)
     if config.threads:
         torch.set_num_threads(config.threads)
+    claim_folder(out, config)
     root = Path(config.data.root or os.environ.get("DMTH_FAST_DATA", "."))
     split = open_multilabel(config.data, root)
     inputs: Inputs = (split.query, split.database)
@@ -150,14 +154,10 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
     result: dict[str, Any] = {}
     for bits in config.bits:
         for seed, arm in itertools.product(config.seeds, config.arms):
-            folder = out / f"{arm.replace(', 0/1 similarity', '-binary')}-{bits}-{seed}"
+            folder = out / f"{arm.replace(BINARY, '-binary')}-{bits}-{seed}"
             codes = kept_codes(
                 folder / "codes.safetensors",
-                config,
                 partial(train_arm, config, split, inputs, arm, bits, seed, root, folder, progress),
-                arm=arm,
-                bits=bits,
-                seed=seed,
             )
             figures, per_query = measure(codes, split, bits)
             runs.append({"name": arm, "bits": bits, "seed": seed, **figures})
@@ -173,10 +173,10 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
             rows=over_seeds(runs, by=("name", "bits"), columns=COLUMNS),
             # Each graded loss against the same loss with s in {0, 1}.
             comparisons=[
-                comparison(arm, f"{arm}, 0/1 similarity", arms, bits=b, metric=m, seeds=len(config.seeds))
+                comparison(arm, f"{arm}{BINARY}", arms, bits=b, metric=m, seeds=len(config.seeds))
                 for (b, m), arms in precisions.items()
-                for arm in ("isdh", "idhn")
-                if {arm, f"{arm}, 0/1 similarity"} <= arms.keys()
+                for arm in GRADED
+                if {arm, f"{arm}{BINARY}"} <= arms.keys()
             ],
             seconds=time.perf_counter() - begin,
             runs=runs,

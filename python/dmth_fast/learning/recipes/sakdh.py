@@ -61,7 +61,8 @@ class Config:
             of their width and seed.
         ridge: of CCA.
         threads: of torch; 0 leaves torch's choice.
-        model: of every teacher and student.
+        model: of the teachers.
+        student: of the students.
     """
 
     data: PairDataConfig
@@ -71,6 +72,7 @@ class Config:
     ridge: float = 0.1
     threads: int = 0
     model: CrossModalConfig = field(default_factory=CrossModalConfig)
+    student: CrossModalConfig = field(default_factory=CrossModalConfig)
 
     def __post_init__(self) -> None:
         for method in self.methods:
@@ -91,7 +93,8 @@ def toy(seed: int = 0) -> Config:
         bits=(32,),
         seeds=(seed,),
         threads=1,
-        model=CrossModalConfig(hidden=64, neighbours=100, training=training),
+        model=CrossModalConfig(hidden=64, training=training),
+        student=CrossModalConfig(hidden=64, neighbours=100, training=training),
     )
 
 
@@ -188,11 +191,10 @@ def _codes(
         maps = cca_codes(*sides, bits, ridge=config.ridge, rotate=method == "itq-cca", seed=seed)
         image, text = maps[0](split.pairs.image), maps[1](split.pairs.text)
     else:
-        training = with_seed(config.model.training, seed)
-        sections = {item.name: getattr(config.model, item.name) for item in dataclasses.fields(config.model)}
-        hasher = CrossModalHasher(
-            train.image.shape[1], train.text.shape[1], bits, **{**sections, "training": training}
-        )
+        model = config.student if method in STUDENTS else config.model
+        sections = {item.name: getattr(model, item.name) for item in dataclasses.fields(model)}
+        sections["training"] = with_seed(model.training, seed)
+        hasher = CrossModalHasher(train.image.shape[1], train.text.shape[1], bits, **sections)
         teacher = hashers["dsah"] if method in STUDENTS else None
         hashers[method] = hasher.fit(train, recipe=method, teacher=teacher, progress=progress)
         image, text = hasher.values_image(split.pairs.image), hasher.values_text(split.pairs.text)
