@@ -193,6 +193,7 @@ def plot_neighbours(
     *,
     title: str,
     subtitle: str = "",
+    legend: tuple[str, str] = ("same class", "another class"),
 ) -> None:
     """Draw queries with their nearest neighbours, right and wrong marked by colour, frame and sign.
 
@@ -202,6 +203,7 @@ def plot_neighbours(
         path: Where the picture goes; the suffix chooses the format.
         title: What was searched.
         subtitle: The protocol.
+        legend: What a right and a wrong neighbour is.
 
     Raises:
         ValueError: No row, or a row without neighbours.
@@ -227,12 +229,12 @@ def plot_neighbours(
             _draw_row(axes, y, row)
             y += _LINE
     foot = height - 0.25
-    legend = (
+    marks = (
         (0, "query", _INK),
-        (1.2, f"{_CHECK} same class", _RIGHT),
-        (2.9, f"{_CROSS} another class", _WRONG),
+        (0.8, f"{_CHECK} {legend[0]}", _RIGHT),
+        (2.5, f"{_CROSS} {legend[1]}", _WRONG),
     )
-    for x, words, colour in legend:
+    for x, words, colour in marks:
         axes.text(_MARGIN + x, foot, words, color=colour, fontsize=10, weight="bold", va="center")
     hint = "below each image: its Hamming distance to the query"
     axes.text(width - _MARGIN, foot, hint, color=_MUTED, fontsize=9, ha="right", va="center")

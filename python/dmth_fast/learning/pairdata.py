@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dmth_fast.learning.config import at_least
 from dmth_fast.learning.corel5k import read_corel5k
-from dmth_fast.learning.data import ImageSet, digits
+from dmth_fast.learning.data import ImageSet, digits, join
 from dmth_fast.learning.features import FeatureCache
 from dmth_fast.learning.frozen import Teacher
 from dmth_fast.learning.network import image_batches
@@ -101,6 +101,7 @@ def corel5k_pairs(folder: str | Path, backbone: Teacher, cache: Path | None) -> 
         query=torch.arange(len(corel.train), len(features)),
         database=database,
         train=database,
+        images=join([corel.train, corel.test]),
     )
 
 
@@ -138,4 +139,5 @@ def digit_pairs(seed: int) -> PairSplit:
         query=torch.arange(len(train), len(labels)),
         database=database,
         train=database,
+        images=join([train, test]),
     )

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.similarity import check_pairs
 from dmth_fast.learning.weights import load_weights
 
@@ -87,6 +88,7 @@ class PairSplit:
         query: int64 positions; never in ``database`` or ``train``.
         database: int64 positions.
         train: int64 positions, a part of ``database``.
+        images: of all pairs, where there are any to be shown.
     """
 
     name: str
@@ -94,6 +96,7 @@ class PairSplit:
     query: Tensor
     database: Tensor
     train: Tensor
+    images: ImageSet | None = None
 
     def __post_init__(self) -> None:
         queries = set(self.query.tolist())
@@ -117,6 +120,7 @@ class PairSplit:
             query=query,
             database=self.database[~torch.isin(self.database, query)],
             train=self.train[~torch.isin(self.train, query)],
+            images=self.images,
         )
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import dmth_fast
 from dmth_fast.atomic import write_text
 from dmth_fast.comparison import Floats, paired_interval
 from dmth_fast.learning.config import to_mapping
@@ -28,6 +29,7 @@ def claim_folder(out_dir: Path, config: Any) -> None:
         ValueError: the folder holds arms of other settings, which would be taken for these.
     """
     told = {key: value for key, value in to_mapping(config).items() if key not in LISTS}
+    told["version"] = dmth_fast.__version__
     note, text = out_dir / "settings.json", json.dumps(told, sort_keys=True, indent=1)
     if note.exists() and note.read_text() != text:
         raise ValueError(f"folder {out_dir} holds a run of other settings: use another folder")

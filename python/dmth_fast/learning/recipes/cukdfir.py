@@ -45,6 +45,7 @@ from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.macs import count_macs
 from dmth_fast.learning.protocols import DataConfig, Split, open_split
 from dmth_fast.learning.recipes.arms import claim_folder, comparison, kept_codes, with_seed
+from dmth_fast.learning.recipes.pictures import draw_images
 from dmth_fast.learning.recipes.results import Row, write_result
 from dmth_fast.learning.stored import PREFIX, StoredFeatures
 from dmth_fast.learning.training import METRICS, train_objective
@@ -245,6 +246,14 @@ def measure(
     codes = kept_codes(
         out / f"{start}-{loss}-{bits}" / "codes.safetensors",
         lambda: {"query": hasher.encode(split.query), "database": hasher.encode(split.database)},
+    )
+    draw_images(
+        out / f"{start}-{loss}-{bits}" / "neighbours.png",
+        split,
+        codes,
+        (split.query.required_labels("a picture"), split.database.required_labels("a picture")),
+        bits=bits,
+        title=f"Nearest images, {start}, {loss}, {bits} bits",
     )
     labels = [part.required_labels("evaluation").numpy() for part in (split.query, split.database)]
     report = evaluate(codes["query"], labels[0], codes["database"], labels[1], bits=bits)

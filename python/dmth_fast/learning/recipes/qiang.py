@@ -45,6 +45,7 @@ from dmth_fast.learning.multilabel_network import (
 )
 from dmth_fast.learning.pairdata import frozen_features
 from dmth_fast.learning.recipes.arms import Codes, claim_folder, comparison, kept_codes, with_seed
+from dmth_fast.learning.recipes.pictures import draw_images
 from dmth_fast.learning.recipes.results import Row, over_seeds, write_result
 
 BINARY = ", 0/1 similarity"
@@ -160,6 +161,16 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
                 partial(train_arm, config, split, inputs, arm, bits, seed, root, folder, progress),
             )
             figures, per_query = measure(codes, split, bits)
+            if arm == "cosine":
+                draw_images(
+                    folder / "neighbours.png",
+                    split,
+                    codes,
+                    (split.query_labels, split.database_labels),
+                    bits=bits,
+                    title=f"Nearest images, {arm}, {bits} bits",
+                    legend=("shares a label", "shares none"),
+                )
             runs.append({"name": arm, "bits": bits, "seed": seed, **figures})
             for metric, values in per_query.items():
                 precisions.setdefault((bits, metric), {}).setdefault(arm, []).append(values)

@@ -38,6 +38,7 @@ from dmth_fast.learning.crossmodal import CrossModalHasher
 from dmth_fast.learning.pairdata import PairDataConfig, open_pair_split
 from dmth_fast.learning.pairs import PairSplit
 from dmth_fast.learning.recipes.arms import comparison, with_seed
+from dmth_fast.learning.recipes.pictures import draw_keywords
 from dmth_fast.learning.recipes.results import Row, over_seeds, write_result
 
 BASELINES = ("random", "pca-cca", "itq-cca")
@@ -101,7 +102,7 @@ def toy(seed: int = 0) -> Config:
 def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[str, Any]:
     """Train and measure every method at every width and seed.
 
-    Writes ``result.json``, renewed after each width, and the last seed's students.
+    Writes ``result.json`` after each width, the last seed's students, and what they find by keywords.
     """
     begin, out = time.perf_counter(), Path(out_dir)
     if config.threads:
@@ -128,6 +129,8 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
                 precisions.setdefault((bits, metric), {}).setdefault(method, []).append(values)
         for method in set(STUDENTS) & set(hashers):
             hashers[method].save(out / f"{method}-{bits}")
+            if split.images is not None:
+                draw_keywords(out / f"keywords-{method}-{bits}.png", split, hashers[method])
         result = write_result(
             out,
             recipe="sakdh",
