@@ -28,9 +28,10 @@ def paired_interval(first: Floats, second: Floats, *, seed: int) -> dict[str, fl
 def compare(
     split: Split, fusions: Sequence[FusedTeacher], plain: Hasher, distilled: Hasher
 ) -> tuple[list[Row], dict[str, Floats]]:
-    """Measure each teacher, their average, the fusions, both students and the trivial baseline.
+    """Measure each teacher, their average, the fusions, both students and the baselines.
 
-    The first fusion is the student's teacher.
+    The baselines are one-hot codes of the class that the distilled student names, and random codes. The first
+    fusion is the student's teacher.
     """
     fused = fusions[0]
     found = list(methods.teachers(split, fused))
@@ -40,6 +41,7 @@ def compare(
     found.append(methods.student(split, distilled, "student, distilled"))
     if distilled.names_classes:
         found.append(methods.trivial(split, distilled, "trivial: the distilled student's class"))
+    found.append(methods.random_codes(split, fused.bits, seed=0))
     return _table(split, found, fused, distilled)
 
 
@@ -52,6 +54,8 @@ def compare_without_labels(
     """
     found = list(methods.untrained(split, fused, seed=seed))
     found.append(methods.student(split, student, "student, no labels"))
+    if split.query.labels is not None and split.database.labels is not None:
+        found.append(methods.random_codes(split, fused.bits, seed=seed))
     return _table(split, found, fused, student)
 
 

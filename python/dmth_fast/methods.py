@@ -18,7 +18,8 @@ from dmth_fast.learning.macs import count_macs
 from dmth_fast.learning.network import image_batches
 from dmth_fast.learning.protocols import Split
 from dmth_fast.learning.teacher import FusedTeacher
-from dmth_fast.retrieval.baselines import one_hot_codes
+from dmth_fast.protocols import one_hot_codes
+from dmth_fast.protocols import random_codes as drawn_codes
 from dmth_fast.retrieval.codes import pack
 from dmth_fast.retrieval.evaluation import evaluate
 from dmth_fast.retrieval.search import search
@@ -186,8 +187,8 @@ def untrained(split: Split, fused: FusedTeacher, *, seed: int) -> Iterator[Measu
 
 def random_codes(split: Split, bits: int, *, seed: int) -> Measured:
     """Bits drawn at random: what a method must beat to know anything."""
-    rng = np.random.default_rng(seed)
-    codes = [pack(rng.random((len(part), bits)) < 0.5) for part in (split.query, split.database)]
+    parts = (split.query, split.database)
+    codes = [drawn_codes(len(part), bits, seed=2 * seed + side) for side, part in enumerate(parts)]
     return measure(
         split,
         "random codes",

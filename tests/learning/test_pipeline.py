@@ -120,10 +120,11 @@ def test_a_run_measures_every_row_and_resumes(toml: Path, tmp_path: Path) -> Non
     config, out = load_config(toml), tmp_path / "run"
     result = train(config, out, progress=False, command="dmth-fast train")
     assert [row["kind"] for row in result["rows"]] == [
-        *("teacher", "teacher", "average", "fused", "fusion", "plain", "student", "trivial")
+        *("teacher", "teacher", "average", "fused", "fusion", "plain", "student", "trivial", "random")
     ]
     assert result["rows"][1]["name"] == "teacher narrow"
-    for row in result["rows"]:
+    assert 0.05 < result["rows"][-1]["map"] < 0.15
+    for row in result["rows"][:-1]:
         assert 0 < row["accuracy"] < 1
         assert 0 < row["map"] < 1
         assert row["parameters"] > 0

@@ -10,6 +10,8 @@ from dmth_fast.retrieval.evaluator import Evaluator
 RNG = np.random.default_rng(0)
 CODES, LABELS = random_codes(40, 12, seed=1), RNG.integers(0, 3, 40)
 QUERIES, QUERY_LABELS = random_codes(6, 12, seed=2), RNG.integers(0, 3, 6)
+ROWS, QUERY_ROWS = RNG.random((40, 5)) < 0.3, RNG.random((6, 5)) < 0.4
+GRADED = {"bits": 12, "precision_at": [3, 9], "graded": "cosine"}
 EXCLUDE = np.array([3, -1, 4, 39, 0, 7])
 
 
@@ -28,12 +30,16 @@ def reduce_in_process(rank: int, port: int, results) -> None:
     with state.split_between_processes(list(range(40))) as part:
         rows = np.array(part)
         evaluator.update(CODES[rows], LABELS[rows], ids=rows)
+        graded = Evaluator(QUERIES, QUERY_ROWS, **GRADED)
+        graded.update(CODES[rows], ROWS[rows])
     evaluator.all_reduce()
+    graded.all_reduce()
     other = Evaluator(QUERIES, QUERY_LABELS, bits=12, top_k=rank + 1)
     try:
         other.all_reduce()
         refused = ""
     except ValueError as error:
         refused = str(error)
-    results.put((evaluator.compute().to_json(per_query=True), refused, str(state.distributed_type)))
+    reports = [part.compute().to_json(per_query=True) for part in (evaluator, graded)]
+    results.put((reports, refused, str(state.distributed_type)))
     distributed.destroy_process_group()

@@ -5,7 +5,17 @@ import socket
 
 import numpy as np
 import pytest
-from gloo_worker import CODES, EXCLUDE, LABELS, QUERIES, QUERY_LABELS, reduce_in_process
+from gloo_worker import (
+    CODES,
+    EXCLUDE,
+    GRADED,
+    LABELS,
+    QUERIES,
+    QUERY_LABELS,
+    QUERY_ROWS,
+    ROWS,
+    reduce_in_process,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import Sample, naive_relevance, samples
@@ -21,6 +31,7 @@ CHOICES = st.fixed_dictionaries(
         "empty": st.sampled_from(["zero", "skip"]),
         "empty_ball": st.sampled_from(["zero", "skip"]),
         "precision_at": st.just([1, 10]),
+        "graded": st.sampled_from([None, "shared", "cosine"]),
     }
 )
 KINDS = st.sampled_from(["labels", "exclude", "matrix", "matrix and exclude"])
@@ -137,7 +148,10 @@ def test_two_processes():
         process.join(timeout=30)
         assert process.exitcode == 0
     expected = df.evaluate(QUERIES, QUERY_LABELS, CODES, LABELS, bits=12, exclude=EXCLUDE)
-    assert [json for json, _, _ in found] == [expected.to_json(per_query=True)] * 2
+    graded = df.evaluate(QUERIES, QUERY_ROWS, CODES, ROWS, **GRADED)
+    assert [reports for reports, _, _ in found] == [
+        [part.to_json(per_query=True) for part in (expected, graded)]
+    ] * 2
     assert all("same queries and settings" in refused for _, refused, _ in found)
     assert all("MULTI_CPU" in kind for _, _, kind in found)
 

@@ -19,6 +19,7 @@ from dmth_fast.retrieval.arguments import (
 )
 from dmth_fast.retrieval.codes import MAX_BITS, checked_codes
 from dmth_fast.retrieval.evaluation import device_counter
+from dmth_fast.retrieval.graded import GradedCounts, graded_counts, graded_values
 from dmth_fast.retrieval.histograms import Comparison
 from dmth_fast.retrieval.labels import Labels, checked_label_rows, checked_labels, unlabelled_rows
 from dmth_fast.retrieval.rankings import TiedRankings
@@ -44,6 +45,9 @@ class Evaluator:
         empty: as in :func:`dmth_fast.evaluate`.
         empty_ball: as in :func:`dmth_fast.evaluate`.
         precision_at: as in :func:`dmth_fast.evaluate`.
+        graded: as in :func:`dmth_fast.evaluate`; "cosine" keeps a histogram for each number of labels that
+            items have, O(q * bits * labels of a query * those numbers) memory.
+        gain: as in :func:`dmth_fast.evaluate`.
         exclude: the id of the item that each query must not find, (q,) signed integers with -1 for none, or
             "self" where query i is item i (leave one out). Each update must then bring its items' ids.
         threads: as in :func:`dmth_fast.evaluate`.
@@ -76,6 +80,8 @@ class Evaluator:
         empty: str = "zero",
         empty_ball: str = "zero",
         precision_at: Iterable[int] = (),
+        graded: str | None = None,
+        gain: str = "exponential",
         exclude: Array | str | None = None,
         threads: int | None = None,
     ) -> None:
@@ -93,6 +99,8 @@ class Evaluator:
                 empty=empty,
                 empty_ball=empty_ball,
                 precision_at=precision_at,
+                graded=graded,
+                gain=gain,
             ),
         }
         self._threads = optional_integer(threads, "threads", 1)
@@ -110,6 +118,7 @@ class Evaluator:
         self._leaves_one_out = isinstance(exclude, str)
         self._every = np.zeros((count, bits + 1), dtype=np.int64)
         self._relevant = np.zeros_like(self._every)
+        self._graded: GradedCounts = {}
         self._counts = np.zeros(2, dtype=np.int64)  # items, items without a label
 
     @property
@@ -158,6 +167,8 @@ class Evaluator:
             counter=device_counter(database_codes, self._queries, labels, bits),
         )
         tied = comparison.histograms()
+        graded = graded_counts(comparison, self._settings["graded"]) if self._settings["graded"] else {}
+        self._add_graded(graded)
         self._every += tied.every
         self._relevant += tied.relevant
         self._counts += (len(codes), labels.num_unlabelled_items)
@@ -197,7 +208,11 @@ class Evaluator:
                 f"every process must have the same queries and settings, got fingerprints {prints}"
             )
         device = "cuda" if distributed.get_backend(group) == "nccl" else "cpu"
-        for array in (self._every, self._relevant, self._counts):
+        sizes: list[Any] = [None] * len(prints)
+        distributed.all_gather_object(sizes, sorted(self._graded), group=group)
+        self._add_graded({size: np.zeros(self._graded_shape, dtype=np.int64) for size in set().union(*sizes)})
+        graded = [self._graded[size] for size in sorted(self._graded)]
+        for array in (self._every, self._relevant, self._counts, *graded):
             total = torch.from_numpy(array).to(device)
             distributed.all_reduce(total, group=group)
             array[:] = total.cpu().numpy()
@@ -211,8 +226,11 @@ class Evaluator:
         if not len(self):
             raise ValueError("the database must hold at least one code to be evaluated, none was added")
         tied = TiedRankings(every=self._every.copy(), relevant=self._relevant.copy())
+        values = values_of(tied, self._settings)
+        if self._settings["graded"]:
+            values |= graded_values(self._graded, self._num_labels, self._settings)
         return summarised(
-            values_of(tied, self._settings),
+            values,
             {**self._settings, "exclude": None if self._excluded is None else True},
             tied=tied,
             num_items=len(self),
@@ -222,11 +240,16 @@ class Evaluator:
 
     def state_dict(self) -> dict[str, Any]:
         """What was counted, and the fingerprint of what it was counted for."""
+        sizes = sorted(self._graded)
         return {
             "fingerprint": self.fingerprint,
             "every": self._every.copy(),
             "relevant": self._relevant.copy(),
             "counts": self._counts.copy(),
+            "graded_sizes": np.array(sizes, dtype=np.int64),
+            "graded": np.stack([np.zeros(self._graded_shape, np.int64), *(self._graded[s] for s in sizes)])[
+                1:
+            ],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -238,13 +261,32 @@ class Evaluator:
         self._check(state)
         for array in (self._every, self._relevant, self._counts):
             array[:] = 0
+        self._graded = {}
         self._add(state)
+
+    @property
+    def _num_labels(self) -> Array:
+        """(q,) int64 labels of each query; where relevance is all that is known, 1."""
+        if self._labels is None or self._labels.ndim == 1:
+            return np.ones(len(self._queries), dtype=np.int64)
+        number: Array = self._labels.sum(axis=1, dtype=np.int64)
+        return number
+
+    @property
+    def _graded_shape(self) -> tuple[int, ...]:
+        """Of one histogram over distance and shared labels."""
+        return (*self._every.shape, int(self._num_labels.max()) + 1)
+
+    def _add_graded(self, counts: Mapping[int, Array]) -> None:
+        for size, part in counts.items():
+            self._graded[size] = self._graded.get(size, 0) + part
 
     def _add(self, state: Mapping[str, Any]) -> None:
         self._check(state)
         self._every += state["every"]
         self._relevant += state["relevant"]
         self._counts += state["counts"]
+        self._add_graded(dict(zip(state["graded_sizes"].tolist(), state["graded"], strict=True)))
 
     def _check(self, state: Mapping[str, Any]) -> None:
         if state.get("fingerprint") != self.fingerprint:
@@ -252,10 +294,18 @@ class Evaluator:
                 "evaluators must have the same queries, labels and settings to be merged, got fingerprint "
                 f"{state.get('fingerprint')} for {self.fingerprint}"
             )
-        for name, own in (("every", self._every), ("relevant", self._relevant), ("counts", self._counts)):
+        sizes = state.get("graded_sizes")
+        count = len(sizes) if isinstance(sizes, np.ndarray) else 0
+        for name, shape in (
+            ("every", self._every.shape),
+            ("relevant", self._every.shape),
+            ("counts", self._counts.shape),
+            ("graded_sizes", (count,)),
+            ("graded", (count, *self._graded_shape)),
+        ):
             array: Array | None = state.get(name)
-            if not isinstance(array, np.ndarray) or array.dtype != np.int64 or array.shape != own.shape:
-                raise ValueError(f"state[{name!r}] must be int64 of shape {own.shape}, got {describe(array)}")
+            if not isinstance(array, np.ndarray) or array.dtype != np.int64 or array.shape != shape:
+                raise ValueError(f"state[{name!r}] must be int64 of shape {shape}, got {describe(array)}")
 
     def _checked_labels(self, labels: Array, count: int) -> Labels:
         """Labels of the queries and of a part of the database, or what of it is relevant to each query."""

@@ -1,35 +1,94 @@
 """Graded relevance: how many labels two items share, or the cosine of their label vectors.
 
-Per query a histogram over (distance, grade) replaces the one over distance; grades take few values, so
-it stays small. Every tie rule is a way to split its distances into groups.
+Per query a histogram over (distance, shared labels) replaces the one over distance, for the cosine one for
+each number of labels that items have. They are integers that add up over parts of a database; grades take few
+values, so they stay small. Every tie rule is a way to split a distance into groups.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dmth_fast.retrieval import native
 from dmth_fast.retrieval.arguments import Array
 from dmth_fast.retrieval.histograms import Comparison
+from dmth_fast.retrieval.labels import Labels
 from dmth_fast.retrieval.rankings import TiedRankings, discounted_sum, ratio
 
 GRADES = ("shared", "cosine")
 GAINS = ("exponential", "linear")
-# Pairs of query and item held at one time, with some ten arrays of them.
-_PAIRS_AT_ONCE = 2**21
+# Bins of histograms, or pairs of query and item, held at one time, with some ten arrays of them.
+_NUMBERS_AT_ONCE = 2**21
+
+GradedCounts = dict[int, Array]
+"""(q, bits + 1, shared labels) int64 items by the number of their labels; under 0 those of any number."""
 
 
 def graded_per_query(comparison: Comparison, settings: Mapping[str, Any]) -> dict[str, Array]:
     """(q,) float64 of NDCG, ACG and WAP at each K of ``settings["precision_at"]``, by name in the report."""
-    parts = [
-        _block_metrics(rankings, grades, settings)
-        for rankings, grades in _blocks(comparison, settings["graded"], settings["ties"])
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if settings["ties"] == "stable":
+        parts = [_metrics(block, settings) for block in _ordered(comparison, settings["graded"])]
+        return _joined(parts)
+    counts = graded_counts(comparison, settings["graded"])
+    return graded_values(counts, comparison.labels.label_counts()[0], settings)
+
+
+def graded_counts(comparison: Comparison, graded: str) -> GradedCounts:
+    """Count items by distance, shared labels and, for the cosine, their number of labels; natively."""
+    labels = comparison.labels
+    own, sizes = labels.label_counts()
+    if not labels.is_multi_hot:
+        tied = comparison.histograms()
+        counts = np.stack([tied.every - tied.relevant, tied.relevant], axis=2)
+        return {1 if graded == "cosine" else 0: counts}
+    levels = int(own.max(initial=0)) + 1
+    groups = np.unique(sizes) if graded == "cosine" else np.zeros(1, dtype=np.int64)
+    found: GradedCounts = {}
+    for size in groups.tolist():
+        rows = np.flatnonzero(sizes == size) if graded == "cosine" else slice(None)
+        found[size] = native.graded_histograms(
+            np.ascontiguousarray(comparison.database_codes[rows]),
+            comparison.query_codes,
+            np.ascontiguousarray(labels.database[rows]),
+            labels.query,
+            comparison.bits,
+            levels,
+            threads=comparison.threads,
+        )
+    if comparison.excluded is not None:
+        _leave_out(found, comparison, comparison.excluded, labels, sizes if graded == "cosine" else None)
+    return found
+
+
+def graded_values(counts: GradedCounts, own: Array, settings: Mapping[str, Any]) -> dict[str, Array]:
+    """:func:`graded_per_query` of counts, under any rule for ties but "stable".
+
+    Args:
+        counts: what :func:`graded_counts` gives, possibly summed over parts of a database.
+        own: (q,) number of labels of each query.
+        settings: of the evaluation.
+    """
+    first = next(iter(counts.values()))
+    values, place = _levels(settings["graded"], sorted(counts), first.shape[2])
+    step = max(1, _NUMBERS_AT_ONCE // (first.shape[1] * len(values)))
+    parts = []
+    for start in range(0, len(own), step):
+        rows = slice(start, start + step)
+        joined = np.zeros((len(own[rows]), first.shape[1], len(values)), dtype=np.int64)
+        for size, part in counts.items():
+            for shared, level in place[size]:
+                joined[:, :, level] += part[rows, :, shared]
+        grades = _scaled(values, own[rows], settings["graded"])
+        parts.append(_metrics(_grouped(joined, grades, settings["ties"]), settings))
+    return _joined(parts)
 
 
 def ndcg(rankings: TiedRankings, k: Array, gains: Array, ideal: Array) -> Array:
     """NDCG@K = DCG@K / IDCG@K, DCG = sum over ranks of gain / log2(1 + rank) (Järvelin & Kekäläinen 2002).
+
+    Of grade r the gain is 2^r - 1 ("exponential", Burges et al., ICML 2005) or r ("linear").
 
     Args:
         rankings: q tied rankings.
@@ -44,7 +103,7 @@ def ndcg(rankings: TiedRankings, k: Array, gains: Array, ideal: Array) -> Array:
 
 
 def acg(rankings: TiedRankings, k: Array, divisor: int) -> Array:
-    """ACG@K: the summed grades of the first K, over K."""
+    """ACG@K = (r_1 + ... + r_K) / K, the mean grade of the first K (Järvelin & Kekäläinen, SIGIR 2000)."""
     return rankings.gains_within(k) / divisor
 
 
@@ -53,106 +112,152 @@ def wap(rankings: TiedRankings, k: Array) -> Array:
     return rankings.mean_precision(k)
 
 
-def _block_metrics(
-    rankings: TiedRankings, grades: "_Grades", settings: Mapping[str, Any]
-) -> dict[str, Array]:
-    values = {}
-    gains = grades.summed(settings["gain"])
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    """Rankings of some queries, with what their grades add up to.
+
+    Attributes:
+        rankings: groups of ties, grades as gains.
+        summed: (q, groups) summed value of each group, of a function of the grade.
+        totals: (q, levels) items of each grade.
+        grades: (q, levels) float64, ascending.
+    """
+
+    rankings: TiedRankings
+    summed: Callable[[Callable[[Array], Array]], Array]
+    totals: Array
+    grades: Array
+
+    def ideal(self, gain: Callable[[Array], Array], k: Array) -> Array:
+        """(q,) float64: DCG of the ranking by falling grade."""
+        every = self.totals[:, ::-1]
+        return discounted_sum(every, every * gain(self.grades)[:, ::-1], k)
+
+
+def _metrics(block: _Block, settings: Mapping[str, Any]) -> dict[str, Array]:
+    gain = _exponential if settings["gain"] == "exponential" else _linear
+    rankings, gains, values = block.rankings, block.summed(gain), {}
     for number in settings["precision_at"]:
         k = np.minimum(rankings.num_items, number)
-        values[f"ndcg_at_{number}"] = ndcg(rankings, k, gains, grades.ideal(settings["gain"], k))
+        values[f"ndcg_at_{number}"] = ndcg(rankings, k, gains, block.ideal(gain, k))
         values[f"acg_at_{number}"] = acg(rankings, k, number)
         values[f"wap_at_{number}"] = wap(rankings, k)
     return values
 
 
-class _Grades:
-    """Grades of a block of rankings: (q, groups, levels) counts, and each level's grade for each query."""
+def _grouped(counts: Array, grades: Array, ties: str) -> _Block:
+    """Groups of (q, bits + 1, levels) counts: a distance, or each grade in it, the best first or last."""
+    if ties == "expected":
 
-    def __init__(self, counts: Array, grades: Array) -> None:
-        self.counts = counts
-        self.grades = grades
+        def summed(value: Callable[[Array], Array]) -> Array:
+            total: Array = (counts * value(grades)[:, None]).sum(axis=2)
+            return total
 
-    def rankings(self) -> TiedRankings:
-        return TiedRankings(
-            every=self.counts.sum(axis=2),
-            relevant=(self.counts * (self.grades > 0)[:, None]).sum(axis=2),
-            gains=self.summed("linear"),
-        )
-
-    def summed(self, gain: str) -> Array:
-        """(q, groups) float64: summed gain of each group."""
-        total: Array = (self.counts * self._gain(gain)[:, None]).sum(axis=2)
-        return total
-
-    def ideal(self, gain: str, k: Array) -> Array:
-        """(q,) float64: DCG of the ranking by falling grade; the levels ascend."""
-        every = self.counts.sum(axis=1)[:, ::-1]
-        return discounted_sum(every, every * self._gain(gain)[:, ::-1], k)
-
-    def split(self, ties: str) -> "_Grades":
-        """A group for each (distance, level), the better levels first or last."""
+        every = counts.sum(axis=2)
+    else:
         order = slice(None, None, -1) if ties == "optimistic" else slice(None)
-        counts = self.counts[:, :, order]
-        q, groups, levels = counts.shape
-        place = np.arange(levels)[order]
-        spread = np.zeros((q, groups, levels, levels), dtype=counts.dtype)
-        spread[:, :, np.arange(levels), place] = counts
-        return _Grades(spread.reshape(q, groups * levels, levels), self.grades)
+        every = counts[:, :, order].reshape(len(counts), -1)
 
-    def _gain(self, gain: str) -> Array:
-        return np.exp2(self.grades) - 1 if gain == "exponential" else self.grades
+        def summed(value: Callable[[Array], Array]) -> Array:
+            each: Array = every * np.tile(value(grades)[:, order], counts.shape[1])
+            return each
+
+    relevant = summed(_is_relevant)
+    rankings = TiedRankings(every=every, relevant=relevant, gains=summed(_linear))
+    return _Block(rankings=rankings, summed=summed, totals=counts.sum(axis=1), grades=grades)
 
 
-def _blocks(comparison: Comparison, graded: str, ties: str) -> Iterator[tuple[TiedRankings, _Grades]]:
-    """Rankings of a few queries at a time, with their grades."""
-    counts = comparison.labels.label_counts()
-    values, of_level = _levels(graded, counts[1])
-    groups = len(comparison.database_codes) if ties == "stable" else comparison.bits + 1
-    width = groups * len(values) ** (1 if ties in ("expected", "stable") else 2)
-    step = max(1, _PAIRS_AT_ONCE // max(len(comparison.database_codes), width))
-    for start in range(0, len(comparison.query_codes), step):
+def _ordered(comparison: Comparison, graded: str) -> Iterator[_Block]:
+    """Rankings in the order of (distance, row), each item a group of its own; a few queries at a time."""
+    labels = comparison.labels
+    own, sizes = labels.label_counts()
+    most = int(own.max(initial=0)) + 1
+    values, place = _levels(graded, np.unique(sizes).tolist() if graded == "cosine" else [0], most)
+    level_of = np.zeros((int(sizes.max(initial=0)) + 1, most), dtype=np.int64)
+    for size, levels in place.items():
+        for shared, number in levels:
+            level_of[size if graded == "cosine" else slice(None), shared] = number
+    step = max(1, _NUMBERS_AT_ONCE // max(1, len(sizes)))
+    for start in range(0, len(own), step):
         rows = slice(start, start + step)
-        level = of_level[comparison.labels.shared(rows).astype(np.int64), counts[1][None, :]]
-        scale = (
-            ratio(np.ones(len(level)), np.sqrt(counts[0][rows]))
-            if graded == "cosine"
-            else np.ones(len(level))
-        )
-        place = comparison.distances(rows).astype(np.int64)
+        level: Array = level_of[sizes[None], labels.shared(rows).astype(np.int64)]
         kept = np.ones(level.shape, dtype=bool)
         if comparison.excluded is not None:
-            own = comparison.excluded[rows]
-            kept[np.flatnonzero(own >= 0), own[own >= 0]] = False
-        if ties == "stable":
-            order = np.argsort(place, axis=1, kind="stable")
-            np.put_along_axis(place, order, np.arange(level.shape[1])[None, :], axis=1)
-        grades = _Grades(_counted(place, level, kept, groups, len(values)), values * scale[:, None])
-        if ties in ("optimistic", "pessimistic"):
-            grades = grades.split(ties)
-        yield grades.rankings(), grades
+            left_out = comparison.excluded[rows]
+            kept[np.flatnonzero(left_out >= 0), left_out[left_out >= 0]] = False
+        order = np.argsort(comparison.distances(rows), axis=1, kind="stable")
+        grades = _scaled(values, own[rows], graded)
+        ranked: Array = np.take_along_axis(level, order, axis=1)
+        here: Array = np.take_along_axis(kept, order, axis=1)
+        keys = (np.arange(len(level))[:, None] * len(values) + level)[kept]
+        totals = np.bincount(keys, minlength=grades.size).reshape(grades.shape)
+
+        def summed(
+            value: Callable[[Array], Array],
+            grades: Array = grades,
+            ranked: Array = ranked,
+            here: Array = here,
+        ) -> Array:
+            found: Array = here * np.take_along_axis(value(grades), ranked, axis=1)
+            return found
+
+        rankings = TiedRankings(
+            every=here.astype(np.int64), relevant=summed(_is_relevant), gains=summed(_linear)
+        )
+        yield _Block(rankings=rankings, summed=summed, totals=totals, grades=grades)
 
 
-def _levels(graded: str, counts: Array) -> tuple[Array, Array]:
-    """Ascending distinct grades, and the level of (shared labels, labels of the item).
+def _levels(graded: str, sizes: list[int], most: int) -> tuple[Array, dict[int, list[tuple[int, int]]]]:
+    """Ascending distinct grades, and by number of labels of an item (shared labels, level) that can occur.
 
-    A cosine is shared / sqrt(own labels) / sqrt(item's labels); the query's factor is the same for all
-    its items, so it scales a query's grades and leaves their order alone.
+    A cosine is shared / sqrt(own labels) / sqrt(item's labels); the query's factor is the same for all its
+    items, so it scales a query's grades and leaves their order alone. Squares are compared: quotients of
+    integers, equal where the grades are.
     """
-    most = int(counts.max(initial=0))
-    shared = np.arange(most + 1, dtype=np.float64)[:, None]
-    size = np.arange(most + 1, dtype=np.float64)[None, :]
-    table = (
-        np.broadcast_to(shared, (most + 1, most + 1)) if graded == "shared" else ratio(shared, np.sqrt(size))
-    )
-    # Only pairs that can occur: no more shared labels than the item has, and sizes that are there.
-    possible = (shared <= size) & np.isin(size, counts)
-    values = np.unique(np.append(table[possible], 0.0))
-    return values, np.searchsorted(values, np.where(possible, table, 0.0))
+    if graded == "shared":
+        return np.arange(most, dtype=np.float64), {sizes[0]: [(shared, shared) for shared in range(most)]}
+    squares = {(s, size): s * s / size if size else 0.0 for size in sizes for s in range(min(size + 1, most))}
+    values = sorted({0.0, *squares.values()})
+    level = {square: number for number, square in enumerate(values)}
+    place: dict[int, list[tuple[int, int]]] = {size: [] for size in sizes}
+    for (shared, size), square in squares.items():
+        place[size].append((shared, level[square]))
+    return np.sqrt(np.array(values)), place
 
 
-def _counted(place: Array, level: Array, kept: Array, groups: int, levels: int) -> Array:
-    """(q, groups, levels) int64 counts of (place, level)."""
-    owner = np.arange(len(place))[:, None] * groups
-    keys = ((owner + place) * levels + level)[kept]
-    return np.bincount(keys, minlength=len(place) * groups * levels).reshape(len(place), groups, levels)
+def _scaled(values: Array, own: Array, graded: str) -> Array:
+    """(q, levels) grades of each query."""
+    ones = np.ones(len(own))
+    scaled: Array = values * (ratio(ones, np.sqrt(own)) if graded == "cosine" else ones)[:, None]
+    return scaled
+
+
+def _leave_out(
+    found: GradedCounts, comparison: Comparison, excluded: Array, labels: Labels, sizes: Array | None
+) -> None:
+    """Take each query's excluded row out of the counts."""
+    assert labels.query_rows is not None
+    assert labels.database_rows is not None
+    for i in np.flatnonzero(excluded >= 0):
+        row = excluded[i]
+        difference: Array = np.bitwise_xor(comparison.query_codes[i], comparison.database_codes[row])
+        distance = int(np.unpackbits(difference).sum())
+        common: Array = np.bitwise_and(labels.query_rows[i], labels.database_rows[row])
+        found[0 if sizes is None else int(sizes[row])][i, distance, int(common.sum())] -= 1
+
+
+def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _exponential(grades: Array) -> Array:
+    gain: Array = np.exp2(grades) - 1
+    return gain
+
+
+def _linear(grades: Array) -> Array:
+    return grades
+
+
+def _is_relevant(grades: Array) -> Array:
+    return (grades > 0).astype(np.int64)
