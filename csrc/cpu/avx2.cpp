@@ -138,13 +138,17 @@ static void transpose_column(const std::uint8_t* rows, std::int64_t planes, std:
         transpose_64x8(rows + word * 512, planes, out + word);
 }
 
+#include "extract.inl"
+//
 #include "pack.inl"
 // Order matters from here on.
 #include "rows.inl"
 //
-#include "rows_each.inl"
+#include "rows_avx2.inl"
 //
 #include "sel.inl"
+//
+#include "tab.inl"
 //
 #include "tally.inl"
 //
@@ -153,7 +157,7 @@ static void transpose_column(const std::uint8_t* rows, std::int64_t planes, std:
 }  // namespace avx2
 
 const Kernels* avx2_kernels() {
-    DMTH_FAST_TABLE(avx2, 4, 16, each);
+    DMTH_FAST_TABLE(avx2, 3, 7, 20, any_width);
 }
 
 }  // namespace dmth_fast::cpu

@@ -1,5 +1,5 @@
-// Instruction set "avx512": AVX-512 F, BW, VL, VBMI, BITALG, VPOPCNTDQ and GFNI (Intel since Ice Lake, AMD
-// since Zen 4: every processor with the first six has the last).
+// Instruction set "avx512": AVX-512 F, BW, VL, VBMI, VBMI2, BITALG, VPOPCNTDQ and GFNI (Intel since Ice Lake,
+// AMD since Zen 4: every processor with BITALG has them all).
 #include <cstdint>
 
 #include "kernels.h"
@@ -17,13 +17,13 @@
 
 // The functions below are compiled for AVX-512, to the end of the file; avx2.cpp says why so.
 #if defined(__clang__)
-#pragma clang attribute push(                                                                             \
-    __attribute__((target(                                                                                \
-        "avx512f,avx512bw,avx512vl,avx512vbmi,avx512bitalg,avx512vpopcntdq,gfni,avx2,bmi,bmi2,popcnt"))), \
+#pragma clang attribute push(                                                                                         \
+    __attribute__((target(                                                                                            \
+        "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,avx512bitalg,avx512vpopcntdq,gfni,avx2,bmi,bmi2,popcnt"))), \
     apply_to = function)
 #else
 #pragma GCC target( \
-    "avx512f,avx512bw,avx512vl,avx512vbmi,avx512bitalg,avx512vpopcntdq,gfni,avx2,bmi,bmi2,popcnt")
+    "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2,avx512bitalg,avx512vpopcntdq,gfni,avx2,bmi,bmi2,popcnt")
 #endif
 
 namespace dmth_fast::cpu {
@@ -95,7 +95,11 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
 //
 #include "rows_avx512.inl"
 //
+#include "extract_avx512.inl"
+//
 #include "sel.inl"
+//
+#include "tab.inl"
 //
 #include "tally.inl"
 //
@@ -106,7 +110,7 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
 }  // namespace avx512
 
 const Kernels* avx512_kernels() {
-    DMTH_FAST_TABLE(avx512, 6, 12, any_width);
+    DMTH_FAST_TABLE(avx512, 2, 6, 56, any_width);
 }
 
 }  // namespace dmth_fast::cpu

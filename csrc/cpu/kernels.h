@@ -14,16 +14,22 @@ namespace dmth_fast::cpu {
 inline constexpr std::int64_t kBlockRows = 512;
 inline constexpr std::int64_t kBlockWords = kBlockRows / 64;
 
+inline constexpr std::int64_t kExtractSlack = 16;
+
+struct Ahead;
 struct PlaneRun;
 struct PlaneHit;
+struct TabQuery;
 
 struct Kernels {
     const char* name;
 
     // From how many queries on planes are read rather than rows: where an index has them, and where they must
-    // be made first. Measured at 64 bits on x86-64; "neon" takes over the numbers of "avx2", unmeasured.
+    // be made first (one query more for each 8 bytes of a code). Measured at 32 to 512 bits on Zen 4, "avx2"
+    // as well; "neon" has the numbers of "portable", unmeasured.
     std::int64_t queries_for_planes;
     std::int64_t queries_to_transpose;
+    std::int64_t queries_for_tab;  // rather than kernel "sel", at 64 bits; in proportion below
 
     // out[i] = distance of row i to the query.
     void (*distances)(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes, const std::uint8_t* query,
@@ -37,13 +43,23 @@ struct Kernels {
     bool (*rows_within)(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes,
                         const std::uint8_t* query, std::int32_t bound, std::uint64_t* mask);
 
+    // first + i for each set bit i of a block's mask, ascending; how many there are. Up to kExtractSlack
+    // entries beyond the result may be written.
+    std::int64_t (*extract)(const std::uint64_t* mask, std::uint32_t first, std::uint32_t* rows);
+
     // Up to kBlockRows rows to the bit planes of one block; planes.h gives the layout.
     void (*transpose)(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes, std::uint64_t* block);
 
     // Rows of a block within the bound of each query of a run: hits[i] belongs to queries[i], i < the result.
-    // One entry beyond the result may be written.
-    std::int64_t (*sel)(const std::uint64_t* block, std::int64_t bytes, const PlaneRun& run, PlaneHit* hits,
-                        std::int32_t* queries);
+    // One entry beyond the result may be written. Fetches what `ahead` asks for.
+    std::int64_t (*sel)(const std::uint64_t* block, std::int64_t bytes, const PlaneRun& run, Ahead& ahead,
+                        PlaneHit* hits, std::int32_t* queries);
+
+    // The same for codes of up to TabQuery::kMostBytes bytes, one part of a block at a time: `part` points to
+    // the part's words of the first plane, and a mask's first words are written.
+    std::int64_t (*tab)(const std::uint64_t* part, std::int64_t bytes, const TabQuery* queries,
+                        std::int64_t count, Ahead& ahead, PlaneHit* hits, std::int32_t* who);
+    std::int64_t tab_words;  // of a part
 
     // The value A of kernel "sel" modulo 2^L of each row of `count` consecutive blocks, for the one query of
     // `run`: L vectors of kBlockWords words a block, vector j = bit j of A.

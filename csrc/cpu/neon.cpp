@@ -75,7 +75,9 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
     return carry;
 }
 
+#include "extract.inl"
 #include "mirror.inl"
+//
 #include "pack.inl"
 // Order matters from here on.
 #include "rows.inl"
@@ -84,6 +86,8 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
 //
 #include "sel.inl"
 //
+#include "tab.inl"
+//
 #include "tally.inl"
 //
 #include "transpose.inl"
@@ -91,7 +95,7 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
 }  // namespace neon
 
 const Kernels* neon_kernels() {
-    DMTH_FAST_TABLE(neon, 4, 16, each);
+    DMTH_FAST_TABLE(neon, 2, 16, 20, each);
 }
 
 }  // namespace dmth_fast::cpu

@@ -41,6 +41,28 @@ struct PlaneRun {
     const std::int32_t* constants;  // (count, kConstants): see kernel "sel"
 };
 
+// A query of kernel "tab", a cache line; see there.
+struct alignas(64) TabQuery {
+    static constexpr std::int64_t kMostBytes = 8;  // of a code
+
+    std::uint8_t patterns[4 * kMostBytes];  // of each item, times the words of a vector
+    std::int32_t start[5];                  // of the adders, 0 or -1 a level
+    std::int32_t query;
+};
+
+// Lines of the block after this one, to be fetched into the L2 cache while queries pass over this one: some
+// of them a query, since all at once would fill the queue that the loads wait in.
+struct Ahead {
+    const std::uint64_t* next;
+    const std::uint64_t* end;
+    std::int64_t step;  // words a query
+
+    inline __attribute__((always_inline)) void fetch() {
+        const std::uint64_t* until = next + step < end ? next + step : end;
+        for (; next < until; next += kBlockWords) __builtin_prefetch(next, 0, 2);
+    }
+};
+
 // Rows of a block within the bounds of one query.
 struct PlaneHit {
     alignas(64) std::uint64_t mask[kBlockWords];

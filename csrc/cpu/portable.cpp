@@ -81,7 +81,9 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
     return carry;
 }
 
+#include "extract.inl"
 #include "mirror.inl"
+//
 #include "pack.inl"
 // Order matters from here on.
 #include "rows.inl"
@@ -90,6 +92,8 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
 //
 #include "sel.inl"
 //
+#include "tab.inl"
+//
 #include "tally.inl"
 //
 #include "transpose.inl"
@@ -97,7 +101,7 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
 }  // namespace portable
 
 const Kernels* portable_kernels() {
-    DMTH_FAST_TABLE(portable, 4, 16, each);
+    DMTH_FAST_TABLE(portable, 2, 16, 16, each);
 }
 
 }  // namespace dmth_fast::cpu

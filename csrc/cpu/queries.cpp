@@ -92,4 +92,50 @@ void PlaneQueries::set_bound(std::int64_t q, std::int32_t bound) {
     place.alive = bound >= 0;
 }
 
+TabQueries::TabQueries(Codes queries, std::int64_t words)
+    : bits_(static_cast<std::int32_t>(queries.bytes * 8)), words_(words), unbounded_(queries.rows) {
+    const auto count = static_cast<std::size_t>(queries.rows);
+    places_.reserve(count);
+    queries_.reserve(count);
+    const int items = bits_ / 2;
+    for (std::int64_t q = 0; q < queries.rows; ++q) {
+        std::uint8_t bits[12 * TabQuery::kMostBytes] = {};  // of the planes, then of the derived planes
+        for (int j = 0; j < bits_; ++j) bits[j] = queries.row(q)[j / 8] >> (j % 8) & 1;
+        TabQuery query{};
+        query.query = static_cast<std::int32_t>(q);
+        int pattern = 0;
+        for (int i = 0; i < items; ++i) {
+            const std::uint8_t* of = bits + 3 * i;
+            pattern = of[0] | of[1] << 1;
+            if (i + 1 == items) break;
+            pattern |= of[2] << 2;
+            bits[bits_ + i] = of[0] ^ of[1] ^ of[2];
+            query.patterns[i] = static_cast<std::uint8_t>(pattern * words_);
+        }
+        places_.push_back({static_cast<std::int32_t>(q), pattern, true});
+        queries_.push_back(query);
+    }
+}
+
+void TabQueries::set_bound(std::int64_t q, std::int32_t bound) {
+    Place& place = places_[static_cast<std::size_t>(q)];
+    if (place.slot < 0) return;
+    const bool unbounded = bound >= bits_;
+    unbounded_ += static_cast<int>(unbounded) - static_cast<int>(place.unbounded);
+    place.unbounded = unbounded;
+    if (unbounded) return;
+    if (bound < 0) {
+        queries_[static_cast<std::size_t>(place.slot)] = queries_.back();
+        places_[static_cast<std::size_t>(queries_.back().query)].slot = place.slot;
+        queries_.pop_back();
+        place.slot = -1;
+        return;
+    }
+    TabQuery& query = queries_[static_cast<std::size_t>(place.slot)];
+    const int even = bound % 2 == 0 ? 1 : 0;
+    query.patterns[bits_ / 2 - 1] = static_cast<std::uint8_t>((place.last | even << 2) * words_);
+    const int start = -1 - bound / 2;
+    for (int j = 0; j < 5; ++j) query.start[j] = -(start >> j & 1);
+}
+
 }  // namespace dmth_fast::cpu

@@ -33,6 +33,7 @@ class PlaneQueries {
     Single single(std::int64_t q) const;
 
     const std::vector<PlaneRun>& runs() const { return runs_; }
+    std::int64_t size() const { return static_cast<std::int64_t>(places_.size()); }
     std::int64_t alive() const { return alive_; }  // queries with a bound of at least 0
 
   private:
@@ -50,6 +51,34 @@ class PlaneQueries {
     std::vector<std::uint16_t> offsets_;
     std::vector<std::int32_t> constants_;
     std::vector<PlaneRun> runs_;
+};
+
+// The same queries for kernel "tab".
+class TabQueries {
+  public:
+    // Codes of at most TabQuery::kMostBytes bytes. `words`: of a vector.
+    TabQueries(Codes queries, std::int64_t words);
+
+    // As PlaneQueries'. A query with a negative bound leaves for good.
+    void set_bound(std::int64_t q, std::int32_t bound);
+
+    // Whether the kernel can run: a bound that excludes nothing has no place in its adders.
+    bool bounded() const { return unbounded_ == 0; }
+    const TabQuery* data() const { return queries_.data(); }
+    std::int64_t size() const { return static_cast<std::int64_t>(queries_.size()); }
+
+  private:
+    struct Place {
+        std::int32_t slot;  // -1: gone
+        std::int32_t last;  // pattern of the last item without its constant
+        bool unbounded;
+    };
+
+    std::int32_t bits_;
+    std::int64_t words_;
+    std::int64_t unbounded_;
+    std::vector<Place> places_;
+    std::vector<TabQuery> queries_;
 };
 
 }  // namespace dmth_fast::cpu

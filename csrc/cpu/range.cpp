@@ -34,7 +34,8 @@ void scan_radius(const Source& source, Codes queries, std::int32_t radius, const
                  const Kernels& kernels, const OnHits& on_hits) {
     const std::int64_t count = task.query_end - task.query_begin;
     const PlaneLayout layout(source.codes.bytes);
-    Bounds bounds(queries, task.query_begin, task.query_end, layout, planes_pay(source, count, kernels));
+    Bounds bounds(queries, task.query_begin, task.query_end, layout, kernels,
+                  planes_pay(source, count, kernels));
     for (std::int64_t q = 0; q < count; ++q) bounds.set(q, radius);
     scan(source, queries, task, bounds, kernels,
          [&](std::int64_t q, std::int64_t block, const std::uint64_t* mask) {
@@ -55,12 +56,12 @@ RangeResult range_source(const Source& source, Codes queries, std::int32_t radiu
 
     const auto scan_task = [&](std::int64_t index, int) {
         const Cut::Task task = cut.task(index);
-        std::uint32_t rows[kBlockRows];
+        std::uint32_t rows[kBlockRows + kExtractSlack];
         std::int32_t near[kBlockRows];
         scan_radius(source, queries, radius, task, kernels,
                     [&](std::int64_t q, std::int64_t block, const std::uint64_t* mask) {
                         std::vector<Near>& list = found[static_cast<std::size_t>(q * slices + task.slice)];
-                        const std::int64_t hits = rows_of(mask, 0, rows);
+                        const std::int64_t hits = kernels.extract(mask, 0, rows);
                         kernels.distances_at(codes.row(block), codes.bytes, rows, hits, queries.row(q), near);
                         for (std::int64_t i = 0; i < hits; ++i) list.push_back({block + rows[i], near[i]});
                     });

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "../codes.h"
@@ -17,6 +18,7 @@
 #include "kernels.h"
 #include "planes.h"
 #include "queries.h"
+#include "slab.h"
 #include "threads.h"
 
 namespace dmth_fast::cpu {
@@ -29,12 +31,29 @@ struct Source {
 
 class Bounds {
   public:
-    Bounds(Codes queries, std::int64_t begin, std::int64_t end, const PlaneLayout& layout, bool planes)
+    struct Tile {
+        PlaneQueries sel;
+        std::optional<TabQueries> tab;
+
+        Tile(Codes queries, const PlaneLayout& layout, const Kernels& kernels) : sel(queries, layout) {
+            if (queries.bytes <= TabQuery::kMostBytes &&
+                8 * queries.rows >= kernels.queries_for_tab * queries.bytes) {
+                tab.emplace(queries, kernels.tab_words);
+            }
+        }
+        void set_bound(std::int64_t q, std::int32_t bound) {
+            sel.set_bound(q, bound);
+            if (tab) tab->set_bound(q, bound);
+        }
+    };
+
+    Bounds(Codes queries, std::int64_t begin, std::int64_t end, const PlaneLayout& layout,
+           const Kernels& kernels, bool planes)
         : bounds_(static_cast<std::size_t>(end - begin), layout.planes) {
         for (std::int64_t q = begin; planes && q < end; q += PlaneQueries::kMost) {
             const std::int64_t count = std::min(PlaneQueries::kMost, end - q);
             tiles_.push_back(
-                std::make_unique<PlaneQueries>(Codes{queries.row(q), count, queries.bytes}, layout));
+                std::make_unique<Tile>(Codes{queries.row(q), count, queries.bytes}, layout, kernels));
         }
     }
 
@@ -47,16 +66,21 @@ class Bounds {
                                                                                  bound);
         }
     }
-    const std::vector<std::unique_ptr<PlaneQueries>>& tiles() const { return tiles_; }
+    bool alive() const {
+        return std::any_of(tiles_.begin(), tiles_.end(),
+                           [](const auto& tile) { return tile->sel.alive() > 0; });
+    }
+    const std::vector<std::unique_ptr<Tile>>& tiles() const { return tiles_; }
 
   private:
     std::vector<std::int32_t> bounds_;
-    std::vector<std::unique_ptr<PlaneQueries>> tiles_;
+    std::vector<std::unique_ptr<Tile>> tiles_;
 };
 
 // Whether planes pay for this many queries: an index has them, a one-shot search must make them first.
 inline bool planes_pay(const Source& source, std::int64_t queries, const Kernels& kernels) {
-    return queries >= (source.blocks != nullptr ? kernels.queries_for_planes : kernels.queries_to_transpose);
+    if (source.blocks != nullptr) return queries >= kernels.queries_for_planes;
+    return queries >= kernels.queries_to_transpose + source.codes.bytes / 8;
 }
 
 template <class OnHits>
@@ -81,6 +105,18 @@ void scan_rows(Codes codes, Codes queries, const Cut::Task& task, Bounds& bounds
     }
 }
 
+// Leaves the first `rows` rows of a mask: a block's rows that do not exist are zero codes. False if none is
+// left.
+inline bool clip(std::uint64_t* mask, std::int64_t rows) {
+    std::uint64_t any = 0;
+    for (std::int64_t w = 0; w < kBlockWords; ++w) {
+        const std::int64_t left = std::clamp<std::int64_t>(rows - w * 64, 0, 64);
+        mask[w] &= left == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << left) - 1;
+        any |= mask[w];
+    }
+    return any != 0;
+}
+
 template <class OnHits>
 void scan_planes(const Source& source, const Cut::Task& task, Bounds& bounds, const Kernels& kernels,
                  const OnHits& on_hits) {
@@ -88,20 +124,18 @@ void scan_planes(const Source& source, const Cut::Task& task, Bounds& bounds, co
     const PlaneLayout layout(codes.bytes);
     const std::int64_t block_bytes = layout.words() * 8;
     const std::int64_t chunk_blocks = std::max<std::int64_t>(1, kChunkBytes / block_bytes);
-    struct Line {
-        alignas(64) std::uint64_t words[kBlockWords];
-    };
-    std::unique_ptr<Line[]> scratch;
-    if (source.blocks == nullptr) {
-        scratch = std::make_unique_for_overwrite<Line[]>(
-            static_cast<std::size_t>(chunk_blocks * layout.words() / kBlockWords));
-    }
+    Slab scratch;
+    if (source.blocks == nullptr) scratch = Slab(static_cast<std::size_t>(chunk_blocks * block_bytes));
     PlaneHit hits[PlaneQueries::kMost + 1];  // a kernel stores before it knows whether the hit counts
     std::int32_t who[PlaneQueries::kMost + 1];
     std::vector<const std::uint64_t*> blocks(static_cast<std::size_t>(chunk_blocks));
-    for (std::int64_t chunk = task.row_begin; chunk < task.row_end; chunk += chunk_blocks * kBlockRows) {
+    // The first chunks are small: bounds fall early, and codes with many ties may need no more.
+    std::int64_t chunk_rows = std::min<std::int64_t>(chunk_blocks, 8) * kBlockRows;
+    std::int64_t chunk_end = task.row_begin;
+    for (std::int64_t chunk = task.row_begin; chunk < task.row_end && bounds.alive(); chunk = chunk_end) {
         if (stopped()) return;
-        const std::int64_t chunk_end = std::min(task.row_end, chunk + chunk_blocks * kBlockRows);
+        chunk_end = std::min(task.row_end, chunk + chunk_rows);
+        chunk_rows = std::min(2 * chunk_rows, chunk_blocks * kBlockRows);
         const std::int64_t count = (chunk_end - chunk + kBlockRows - 1) / kBlockRows;
         for (std::int64_t b = 0; b < count; ++b) {
             const std::int64_t first = chunk + b * kBlockRows;
@@ -109,38 +143,50 @@ void scan_planes(const Source& source, const Cut::Task& task, Bounds& bounds, co
                 blocks[static_cast<std::size_t>(b)] = source.blocks[first / kBlockRows];
                 continue;
             }
-            std::uint64_t* made = scratch[static_cast<std::size_t>(b * layout.words() / kBlockWords)].words;
+            auto* made = scratch.at<std::uint64_t>(static_cast<std::size_t>(b * block_bytes));
             kernels.transpose(codes.row(first), std::min(kBlockRows, chunk_end - first), codes.bytes, made);
             blocks[static_cast<std::size_t>(b)] = made;
         }
         for (std::size_t tile = 0; tile < bounds.tiles().size(); ++tile) {
-            const PlaneQueries& queries = *bounds.tiles()[tile];
+            const Bounds::Tile& queries = *bounds.tiles()[tile];
             const std::int64_t base = static_cast<std::int64_t>(tile) * PlaneQueries::kMost;
             if (stopped()) return;
-            for (std::int64_t b = 0; b < count && queries.alive() > 0; ++b) {
+            for (std::int64_t b = 0; b < count && queries.sel.alive() > 0; ++b) {
                 const std::int64_t first = chunk + b * kBlockRows;
-                const std::uint64_t* next = b + 1 < count ? blocks[static_cast<std::size_t>(b) + 1] : nullptr;
-                const std::int64_t n = chunk_end - first;
-                std::int64_t ahead = 0;
-                for (const PlaneRun& run : queries.runs()) {
-                    if (next != nullptr && source.blocks != nullptr) {
-                        const std::int64_t until = std::min(block_bytes / 8, ahead + run.count * kBlockWords);
-                        for (; ahead < until; ahead += kBlockWords) __builtin_prefetch(next + ahead, 0, 2);
+                const std::uint64_t* block = blocks[static_cast<std::size_t>(b)];
+                // Another tile has this chunk's blocks in the cache; the first one fetches those that follow.
+                const std::uint64_t* next = nullptr;
+                if (tile == 0 && source.blocks != nullptr && first + kBlockRows < task.row_end) {
+                    next = source.blocks[first / kBlockRows + 1];
+                }
+                const std::int64_t lines = layout.words() / kBlockWords;
+                const std::int64_t step = (lines + queries.sel.size() - 1) / queries.sel.size() * kBlockWords;
+                Ahead ahead{next, next == nullptr ? next : next + layout.words(), step};
+                const std::int64_t rows = std::min(kBlockRows, chunk_end - first);
+                const auto report = [&](std::int64_t i, std::uint64_t* mask) {
+                    if (rows < kBlockRows && !clip(mask, rows)) return;
+                    on_hits(base + who[i], first, mask);
+                };
+                if (!queries.tab || !queries.tab->bounded()) {
+                    for (const PlaneRun& run : queries.sel.runs()) {
+                        const std::int64_t found = kernels.sel(block, codes.bytes, run, ahead, hits, who);
+                        for (std::int64_t i = 0; i < found; ++i) report(i, hits[i].mask);
                     }
+                    continue;
+                }
+                const std::int64_t words = kernels.tab_words;
+                for (std::int64_t part = 0; part < kBlockWords; part += words) {
+                    const TabQueries& tab = *queries.tab;
                     const std::int64_t found =
-                        kernels.sel(blocks[static_cast<std::size_t>(b)], codes.bytes, run, hits, who);
+                        kernels.tab(block + part, codes.bytes, tab.data(), tab.size(), ahead, hits, who);
+                    if (words == kBlockWords) {
+                        for (std::int64_t i = 0; i < found; ++i) report(i, hits[i].mask);
+                        continue;
+                    }
+                    PlaneHit whole{};
                     for (std::int64_t i = 0; i < found; ++i) {
-                        std::uint64_t* mask = hits[i].mask;
-                        if (n < kBlockRows) {  // the last block: rows that do not exist are zero codes
-                            std::uint64_t any = 0;
-                            for (std::int64_t w = 0; w < kBlockWords; ++w) {
-                                const std::int64_t left = std::clamp<std::int64_t>(n - w * 64, 0, 64);
-                                mask[w] &= left == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << left) - 1;
-                                any |= mask[w];
-                            }
-                            if (any == 0) continue;
-                        }
-                        on_hits(base + who[i], first, mask);
+                        std::copy_n(hits[i].mask, words, whole.mask + part);
+                        report(i, whole.mask);
                     }
                 }
             }
@@ -156,17 +202,6 @@ void scan(const Source& source, Codes queries, const Cut::Task& task, Bounds& bo
     } else {
         scan_planes(source, task, bounds, kernels, on_hits);
     }
-}
-
-// Numbers of the set bits of a block's mask, ascending.
-inline std::int64_t rows_of(const std::uint64_t* mask, std::uint32_t first, std::uint32_t* rows) {
-    std::int64_t n = 0;
-    for (std::int64_t word = 0; word < kBlockWords; ++word) {
-        for (std::uint64_t left = mask[word]; left != 0; left &= left - 1) {
-            rows[n++] = first + static_cast<std::uint32_t>(word * 64 + __builtin_ctzll(left));
-        }
-    }
-    return n;
 }
 
 }  // namespace dmth_fast::cpu

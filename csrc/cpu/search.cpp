@@ -14,6 +14,7 @@
 #include "kernels.h"
 #include "scan.h"
 #include "selection.h"
+#include "slab.h"
 #include "threads.h"
 
 namespace dmth_fast::cpu {
@@ -74,7 +75,11 @@ void search_source(const Source& source, Codes queries, std::int64_t k, std::int
     const std::int64_t slices = cut.slices();
     const PlaneLayout layout(codes.bytes);
     const Sample sample(codes, sampled ? k : codes.rows);
-    std::vector<std::vector<Selector>> found(static_cast<std::size_t>(cut.tasks()));
+    struct Found {
+        Slab memory;
+        std::vector<Selector> selectors;
+    };
+    std::vector<Found> found(static_cast<std::size_t>(cut.tasks()));
     std::vector<std::atomic<std::int32_t>> shared(
         static_cast<std::size_t>(queries.rows));  // bounds of all slices
     for (auto& bound : shared) bound.store(-1, std::memory_order_relaxed);
@@ -82,9 +87,13 @@ void search_source(const Source& source, Codes queries, std::int64_t k, std::int
     const auto scan_task = [&](std::int64_t index, int) {
         const Cut::Task task = cut.task(index);
         const std::int64_t count = task.query_end - task.query_begin;
-        Bounds bounds(queries, task.query_begin, task.query_end, layout, planes_pay(source, count, kernels));
-        std::vector<Selector> selectors;
+        Bounds bounds(queries, task.query_begin, task.query_end, layout, kernels,
+                      planes_pay(source, count, kernels));
+        auto& [memory, selectors] = found[static_cast<std::size_t>(index)];
         selectors.reserve(static_cast<std::size_t>(count));
+        const std::int64_t rows = task.row_end - task.row_begin;
+        const std::size_t bytes = Selector::memory_for(k, bits, rows);
+        memory = Slab(bytes * static_cast<std::size_t>(count));
         for (std::int64_t q = 0; q < count; ++q) {
             auto& known = shared[static_cast<std::size_t>(task.query_begin + q)];
             std::int32_t bound = known.load(std::memory_order_relaxed);
@@ -92,7 +101,8 @@ void search_source(const Source& source, Codes queries, std::int64_t k, std::int
                 bound = sample.bound(queries.row(task.query_begin + q), kernels);
                 known.store(bound, std::memory_order_relaxed);
             }
-            selectors.emplace_back(k, bits, bound, task.row_begin);
+            selectors.emplace_back(k, bits, bound, task.row_begin, rows,
+                                   memory.at<std::byte>(bytes * static_cast<std::size_t>(q)));
             bounds.set(q, bound);
         }
         scan(source, queries, task, bounds, kernels,
@@ -112,7 +122,6 @@ void search_source(const Source& source, Codes queries, std::int64_t k, std::int
                    !known.compare_exchange_weak(bound, selector.limit(), std::memory_order_relaxed)) {
             }
         }
-        found[static_cast<std::size_t>(index)] = std::move(selectors);
     };
     if (!parallel_for(cut.tasks(), call.threads, scan_task, call.interrupted)) return;
 
@@ -122,7 +131,7 @@ void search_source(const Source& source, Codes queries, std::int64_t k, std::int
         std::vector<const Selector*> parts;
         for (std::int64_t s = 0; s < slices; ++s) {
             parts.push_back(&found[static_cast<std::size_t>(group * slices + s)]
-                                  [static_cast<std::size_t>(q % cut.group)]);
+                                 .selectors[static_cast<std::size_t>(q % cut.group)]);
         }
         short_of[static_cast<std::size_t>(q)] =
             Selector::merge(parts, k, bits, distances + q * k, ids + q * k) < k ? 1 : 0;

@@ -96,7 +96,7 @@ DMTH_FAST_INLINE Vec at_least(const Vec* sums, const std::int32_t* constants, Ve
 
 template <int L, int R>
 static std::int64_t sel_run(const std::uint64_t* block, std::int64_t weight, const PlaneRun& run,
-                            PlaneHit* hits, std::int32_t* queries) {
+                            Ahead& ahead, PlaneHit* hits, std::int32_t* queries) {
     const int whole = run.planes / 64;  // trees of 64 planes before the rest; 0 below 128 bits
     const std::uint64_t* weights = block + weight;
     const std::uint16_t* offsets = run.offsets;
@@ -109,6 +109,7 @@ static std::int64_t sel_run(const std::uint64_t* block, std::int64_t weight, con
     }
     std::int64_t found = 0;
     for (int q = 0; q < run.count; ++q, offsets += run.planes, constants += PlaneRun::kConstants) {
+        ahead.fetch();
         bool any = false;
         for (std::int64_t part = 0; part < kBlockWords; part += kVecWords) {
             if constexpr (!whole_block) {
@@ -134,16 +135,17 @@ static std::int64_t sel_run(const std::uint64_t* block, std::int64_t weight, con
 
 template <int L, int Step, int... I>
 DMTH_FAST_INLINE std::int64_t sel_class(const std::uint64_t* block, std::int64_t weight, const PlaneRun& run,
-                                        PlaneHit* hits, std::int32_t* queries, IntegerList<I...>) {
-    using Run =
-        std::int64_t (*)(const std::uint64_t*, std::int64_t, const PlaneRun&, PlaneHit*, std::int32_t*);
+                                        Ahead& ahead, PlaneHit* hits, std::int32_t* queries,
+                                        IntegerList<I...>) {
+    using Run = std::int64_t (*)(const std::uint64_t*, std::int64_t, const PlaneRun&, Ahead&, PlaneHit*,
+                                 std::int32_t*);
     static constexpr Run runs[] = {sel_run<L, I * Step>...};
     const int rest = L >= 8 ? run.planes % 64 : run.planes;
-    return runs[rest / Step](block, weight, run, hits, queries);
+    return runs[rest / Step](block, weight, run, ahead, hits, queries);
 }
 
-static std::int64_t sel(const std::uint64_t* block, std::int64_t bytes, const PlaneRun& run, PlaneHit* hits,
-                        std::int32_t* queries) {
+static std::int64_t sel(const std::uint64_t* block, std::int64_t bytes, const PlaneRun& run, Ahead& ahead,
+                        PlaneHit* hits, std::int32_t* queries) {
     const PlaneLayout layout(bytes);
     const std::int64_t weight = layout.weight();
     using Quarters = IntegerList<0, 1, 2, 3>;
@@ -152,20 +154,20 @@ static std::int64_t sel(const std::uint64_t* block, std::int64_t bytes, const Pl
     using Whole = IntegerList<0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16>;
     switch (layout.levels) {
         case 6:
-            return sel_class<6, 4>(block, weight, run, hits, queries, Half());
+            return sel_class<6, 4>(block, weight, run, ahead, hits, queries, Half());
         case 7:
-            return sel_class<7, 4>(block, weight, run, hits, queries, Whole());
+            return sel_class<7, 4>(block, weight, run, ahead, hits, queries, Whole());
         case 8:
-            return sel_class<8, 8>(block, weight, run, hits, queries, Eighths());
+            return sel_class<8, 8>(block, weight, run, ahead, hits, queries, Eighths());
         case 9:
-            return sel_class<9, 16>(block, weight, run, hits, queries, Quarters());
+            return sel_class<9, 16>(block, weight, run, ahead, hits, queries, Quarters());
         case 10:
-            return sel_class<10, 16>(block, weight, run, hits, queries, Quarters());
+            return sel_class<10, 16>(block, weight, run, ahead, hits, queries, Quarters());
         case 11:
-            return sel_class<11, 16>(block, weight, run, hits, queries, Quarters());
+            return sel_class<11, 16>(block, weight, run, ahead, hits, queries, Quarters());
         case 12:
-            return sel_class<12, 16>(block, weight, run, hits, queries, Quarters());
+            return sel_class<12, 16>(block, weight, run, ahead, hits, queries, Quarters());
         default:
-            return sel_class<13, 16>(block, weight, run, hits, queries, Quarters());
+            return sel_class<13, 16>(block, weight, run, ahead, hits, queries, Quarters());
     }
 }

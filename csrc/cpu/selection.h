@@ -2,16 +2,17 @@
 //
 // Contract. Rows are pushed in ascending order, so that among equal distances the first to come is the one to
 // keep. `bound()` only falls; a row with a distance above it cannot enter any more. Holds at most 2 k rows
-// and a batch, 6 bytes each, and a count for each distance. Why counting: distances are small integers, so
-// the k-th best of what has been seen is known from counts alone, no heap is kept, and one counting sort at
-// the end gives the order. Once k rows are in, a further row at the k-th distance comes too late: the bound
-// drops below it, which ends most work on heavily tied codes. Why deferred: a row is only noted, and its line
-// fetched, when it passes the bound; distances are computed for a batch, when the lines have arrived.
+// and a few blocks' rows, 6 bytes each, and a count for each distance, in memory that the caller gives: no
+// more rows than are worth it are touched. Why counting: distances are small integers, so the k-th best of
+// what has been seen is known from counts alone, no heap is kept, and one counting sort at the end gives the
+// order. Once k rows are in, a further row at the k-th distance comes too late: the bound drops below it,
+// which ends most work on heavily tied codes. Why deferred: a row is only noted, and its line fetched, when
+// it passes the bound; distances are computed for a batch, when the lines have arrived.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "../codes.h"
 #include "kernels.h"
@@ -21,7 +22,12 @@ namespace dmth_fast::cpu {
 class Selector {
   public:
     // Distances lie in [0, bits]; rows beyond `bound` are not wanted. Rows are numbered from `first`.
-    Selector(std::int64_t k, std::int64_t bits, std::int32_t bound, std::int64_t first);
+    // `memory` has memory_for(...) bytes and is 4-byte aligned.
+    Selector(std::int64_t k, std::int64_t bits, std::int32_t bound, std::int64_t first, std::int64_t rows,
+             std::byte* memory);
+
+    // For k of `rows` rows.
+    static std::size_t memory_for(std::int64_t k, std::int64_t bits, std::int64_t rows);
 
     std::int32_t bound() const { return bound_; }
     std::int32_t limit() const { return limit_; }
@@ -50,9 +56,9 @@ class Selector {
     std::int64_t batch_;
     std::int32_t limit_;  // rows beyond it are dead: k rows are at or below it
     std::int32_t bound_;
-    std::vector<std::uint32_t> rows_;  // the first settled_ ones have distances
-    std::vector<std::uint16_t> distances_;
-    std::vector<std::uint32_t> counts_;
+    std::uint32_t* counts_;
+    std::uint32_t* rows_;  // the first settled_ ones have distances
+    std::uint16_t* distances_;
 };
 
 }  // namespace dmth_fast::cpu
