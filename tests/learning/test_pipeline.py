@@ -169,8 +169,9 @@ def test_training_without_labels_measures_with_them(toml: Path, tmp_path: Path, 
     assert [row["name"] for row in result["rows"]] == [
         *("LSH of tiny-8", "PCA of tiny-8", "ITQ of tiny-8"),
         *("LSH of all teachers", "PCA of all teachers", "ITQ of all teachers", "student, no labels"),
+        "random codes",
     ]
-    assert all(row["accuracy"] is None and row["map"] > 0.1 for row in result["rows"])
+    assert all(row["accuracy"] is None and row["map"] > 0.05 for row in result["rows"])
     assert len(result["comparisons"]) == 1
 
 
