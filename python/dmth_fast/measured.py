@@ -62,6 +62,10 @@ def run(
         own = [f"--{name.replace('_', '-')}" for name in chosen if name not in ("top_k", "precision_at")]
         if own:
             raise ValueError(f"--preset {preset} says how to count: leave {', '.join(own)} out")
+    if "graded" in chosen and not chosen.get("precision_at"):
+        raise ValueError(
+            f"--graded {chosen['graded']} needs --at, the cut-offs of NDCG, ACG and WAP; got none"
+        )
     queries, database = (codefiles.read_codes(files[0], bits=bits) for files in (query_files, database_files))
     query_labels, database_labels = codefiles.read_label_pair(query_files[1], database_files[1])
     for codes, labels, files in (
@@ -73,6 +77,7 @@ def run(
                 f"labels must be as many as codes: {files[1]} has {len(labels)}, {files[0]} has {len(codes)}"
             )
     from dmth_fast import evaluate, evaluate_as
+    from dmth_fast.retrieval.presets import PRESETS
 
     measure: Callable[..., Report] = evaluate if preset is None else partial(evaluate_as, preset)
     result = measure(
@@ -87,6 +92,9 @@ def run(
     )
     interval = result.interval()
     console.print(result)
+    if preset is not None:
+        rule = PRESETS[preset]
+        console.print(f"as {rule.repository}: {rule.remark}", style="dim")
     console.print(f"mAP with its 95 % interval over queries: {interval}", style="dim")
     if json is not None:
         more = {"map_confidence": dataclasses.asdict(interval), **_origin(query_files, database_files)}

@@ -123,6 +123,14 @@ def test_a_matrix_of_another_kind_or_shape(matrix, error):
         Evaluator(QUERIES, None, bits=12).update(CODES, matrix)
 
 
+def test_the_width_is_that_of_the_bytes_where_none_is_given():
+    plain = Evaluator(QUERIES, QUERY_LABELS)
+    plain.update(CODES, LABELS)
+    assert result(plain) == df.evaluate(QUERIES, QUERY_LABELS, CODES, LABELS).to_json(per_query=True)
+    with pytest.raises(ValueError, match="bits must be an integer from 1 to 4096, got 0"):
+        Evaluator(QUERIES, QUERY_LABELS, bits=0)
+
+
 def test_tensors_give_the_same():
     import torch
 

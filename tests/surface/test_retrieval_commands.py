@@ -10,6 +10,7 @@ from commandline import Files, Run
 import dmth_fast
 from dmth_fast import lookup, rivals
 from dmth_fast.codefiles import write_codes
+from dmth_fast.retrieval.presets import PRESETS
 
 
 @pytest.mark.parametrize("suffix", ["npz", "safetensors"])
@@ -140,6 +141,7 @@ def test_evaluate_by_the_rule_of_a_repository(
     expected = dmth_fast.evaluate_as(preset, *arrays, top_k=top_k)
     assert f"{expected.map:.4f}" in out
     assert f"preset={preset}" in out
+    assert PRESETS[preset].repository in out
     written = json.loads((tmp_path / "e.json").read_text())
     assert (written["map"], written["settings"]["preset"]) == (expected.map, preset)
 
@@ -168,7 +170,6 @@ def test_the_words_of_options_are_those_of_the_library() -> None:
     from dmth_fast import options
     from dmth_fast.learning.recipes import RECIPES
     from dmth_fast.retrieval import metrics, summary
-    from dmth_fast.retrieval.presets import PRESETS
 
     for words, known in (
         (options.Ties, metrics.TIES),
@@ -218,6 +219,7 @@ def test_evaluate_refuses_bad_input_in_one_line(run: Run, files: Files, tmp_path
         ((*right, "--ties", "random"), "'random'"),
         ((*right, "--at", "0"), "precision_at must be an integer >= 1, got 0"),
         ((*right, "--at", "x"), "'x'"),
+        ((*right, "--graded", "shared"), "--graded shared needs --at"),
         ((*right, "--gain", "linear"), "gain must be left alone unless the evaluation is graded"),
         ((*right, "--exclude-self"), "exclude='self' needs the database codes as query codes"),
         ((*right, "--bits", "20"), "padding bits set"),

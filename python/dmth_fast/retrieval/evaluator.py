@@ -38,7 +38,7 @@ class Evaluator:
         query_codes: (q, ceil(bits / 8)) uint8, q >= 1.
         query_labels: (q,) integer class ids >= 0 or (q, C) multi-hot; None where each update brings a bool
             matrix of what is relevant instead of labels.
-        bits: bits of a code.
+        bits: as in :func:`dmth_fast.evaluate`.
         top_k: as in :func:`dmth_fast.evaluate`.
         ties: "expected", "optimistic" or "pessimistic".
         normalizer: as in :func:`dmth_fast.evaluate`.
@@ -73,7 +73,7 @@ class Evaluator:
         query_codes: AnyArray,
         query_labels: AnyArray | None,
         *,
-        bits: int,
+        bits: int | None = None,
         top_k: int | None = None,
         ties: str = "expected",
         normalizer: str = "relevant",
@@ -90,8 +90,20 @@ class Evaluator:
                 "ties must be 'expected', 'optimistic' or 'pessimistic' in a streamed evaluation, got "
                 "'stable': it needs the rows of the whole database in order; use evaluate()"
             )
+        self._threads = optional_integer(threads, "threads", 1)
+        labelled = {} if query_labels is None else {"query_labels": query_labels}
+        are_tensors(query_codes=query_codes, **labelled)
+        given = None if bits is None else integer(bits, "bits", 1, MAX_BITS)
+        self._queries = checked_codes(on_host(query_codes, "query_codes"), "query_codes", given)
+        count, width = len(self._queries), 8 * self._queries.shape[1] if given is None else given
+        if not count:
+            raise ValueError(f"query_codes must hold at least one code, got {describe(self._queries)}")
+        self._labels: Array | None = None
+        if query_labels is not None:
+            labels = on_host(query_labels, "query_labels")
+            self._labels = checked_label_rows(labels, "query_labels", count, "query ")
         self._settings = {
-            "bits": integer(bits, "bits", 1, MAX_BITS),
+            "bits": width,
             **checked_settings(
                 top_k=top_k,
                 ties=ties,
@@ -103,20 +115,9 @@ class Evaluator:
                 gain=gain,
             ),
         }
-        self._threads = optional_integer(threads, "threads", 1)
-        labelled = {} if query_labels is None else {"query_labels": query_labels}
-        are_tensors(query_codes=query_codes, **labelled)
-        self._queries = checked_codes(on_host(query_codes, "query_codes"), "query_codes", bits)
-        count = len(self._queries)
-        if not count:
-            raise ValueError(f"query_codes must hold at least one code, got {describe(self._queries)}")
-        self._labels: Array | None = None
-        if query_labels is not None:
-            labels = on_host(query_labels, "query_labels")
-            self._labels = checked_label_rows(labels, "query_labels", count, "query ")
         self._excluded = _checked_exclusion(exclude, count)
         self._leaves_one_out = isinstance(exclude, str)
-        self._every = np.zeros((count, bits + 1), dtype=np.int64)
+        self._every = np.zeros((count, width + 1), dtype=np.int64)
         self._relevant = np.zeros_like(self._every)
         self._graded: GradedCounts = {}
         self._counts = np.zeros(2, dtype=np.int64)  # items, items without a label

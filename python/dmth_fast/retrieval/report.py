@@ -266,7 +266,8 @@ class Report:
         return Group(Text(self._heading(), style="bold"), grid, *remarks)
 
     def _heading(self) -> str:
-        chosen = ", ".join(f"{name}={value}" for name, value in self.settings.items() if value is not None)
+        stated = {name: value for name, value in self.settings.items() if value is not None and value != []}
+        chosen = ", ".join(f"{name}={value}" for name, value in stated.items())
         return f"{self.num_queries:,} queries, {self.num_items:,} items; {chosen}"
 
     def _remarks(self) -> list[str]:
