@@ -124,6 +124,17 @@ def test_evaluation(multi_hot: bool, ties: str) -> None:
     torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=0)
 
 
+def test_a_streamed_evaluation_counts_on_the_device() -> None:
+    rng = np.random.default_rng(17)
+    codes, queries = random_codes(18, 5000, 48, 0.2), random_codes(19, 200, 48, 0.2)
+    labels, wanted = rng.integers(0, 10, 5000), rng.integers(0, 10, 200)
+    evaluator = df.Evaluator(on_device(queries), on_device(wanted), precision_at=[10])
+    for rows in (slice(0, 1700), slice(1700, 5000)):
+        evaluator.update(on_device(codes[rows]), on_device(labels[rows]))
+    expected = df.evaluate(queries, wanted, codes, labels, precision_at=[10])
+    assert evaluator.compute().to_json() == expected.to_json()
+
+
 CODES = random_codes(16, 50, 16)
 LABELS = np.arange(50) % 3
 ARGUMENTS = {

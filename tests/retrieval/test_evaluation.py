@@ -12,6 +12,7 @@ import dmth_fast as df
 from dmth_fast.retrieval import metrics, reference
 from dmth_fast.retrieval.evaluation import average_precision
 from dmth_fast.retrieval.labels import bit_masks
+from dmth_fast.retrieval.report import RECALL_LEVELS
 
 
 def arguments(sample: Sample):
@@ -95,6 +96,19 @@ def test_radius_aware_precision(sample: Sample, by_cost):
     name = "radius_aware_ap_by_cost" if by_cost else "radius_aware_ap"
     np.testing.assert_allclose(report.per_query[name], expected, rtol=1e-12)
     np.testing.assert_allclose(report.ramap_by_cost if by_cost else report.ramap, np.mean(expected))
+
+
+@given(samples(max_items=30, max_bits=12))
+def test_interpolated_precision(sample: Sample):
+    report = df.evaluate(*arguments(sample), bits=sample.bits)
+    distances = reference.hamming_distances(sample.codes, sample.queries)
+    relevant = naive_relevance(sample).astype(float)
+    for column, level in enumerate(RECALL_LEVELS):
+        expected = [
+            reference.interpolated_precision(d, g, sample.bits, level)
+            for d, g in zip(distances, relevant, strict=True)
+        ]
+        np.testing.assert_allclose(report.interpolated[column], np.mean(expected), rtol=1e-12)
 
 
 def test_radius_aware_precision_of_the_widest_codes():

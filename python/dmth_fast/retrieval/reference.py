@@ -230,3 +230,13 @@ def radius_aware_average_precision(
         precision = precision_within(distances, gains, radius)
         total += 0.0 if math.isnan(precision) else precision / (opened if by_cost else 1)
     return total / (bits + 1)
+
+
+def interpolated_precision(distances: Array, gains: Array, bits: int, level: float) -> float:
+    """The best precision of any Hamming ball whose recall reaches ``level``; 0 where none does."""
+    found = [
+        precision_within(distances, gains, radius)
+        for radius in range(bits + 1)
+        if recall_within(distances, gains, radius) >= level - 1e-12
+    ]
+    return max([0.0, *(value for value in found if not math.isnan(value))])

@@ -54,8 +54,8 @@ class Report:
         map_interval: mAP with relevant items last and first among equal distances: what the order of
             ties alone can make of it. Bounds, except for ``normalizer="retrieved"``.
         pr_curve: mean (recall, precision) over radii.
-        interpolated: mean over queries of the best precision at any radius that reaches each recall of
-            0.0, 0.1, ..., 1.0.
+        interpolated: mean over queries of the best precision at any radius whose recall reaches 0.0, 0.1,
+            ..., 1.0; 0 where none does (Manning et al., Information Retrieval, 8.4, with radii for ranks).
         empty_balls: (bits + 1,) number of counted queries whose ball of each radius is empty; None for
             real-valued features.
         distances: items at each distance; None for real-valued features.
@@ -118,7 +118,7 @@ class Report:
 
     @property
     def r_precision(self) -> float:
-        """Mean R-precision."""
+        """Mean R-precision: precision cut at the number of relevant items."""
         return self.mean("r_precision")
 
     @property
@@ -128,7 +128,7 @@ class Report:
 
     @property
     def mrr(self) -> float:
-        """Mean reciprocal rank of the first relevant item."""
+        """Mean of 1 / (rank of the first relevant item), 0 where there is none (Voorhees, TREC-8 1999)."""
         return self.mean("reciprocal_rank")
 
     @property
