@@ -167,6 +167,8 @@ def test_two_processes():
 def test_what_needs_the_order_of_rows_is_refused_with_the_reason():
     with pytest.raises(ValueError, match="needs the rows of the whole database in order"):
         Evaluator(QUERIES, QUERY_LABELS, bits=12, ties="stable")
+    with pytest.raises(ValueError, match="got 'hashnet': the figure of a repository depends on the order"):
+        Evaluator(QUERIES, QUERY_LABELS, bits=12, preset="hashnet")
 
 
 @pytest.mark.parametrize(

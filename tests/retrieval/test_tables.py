@@ -31,6 +31,8 @@ def test_markdown_and_latex_hold_the_figures():
         assert f"{reports['c_d'].map:.4f}" in row
         assert text.count(f"{reports['c_d'].precision_at[5]:.4f}") >= 1
     assert r"c\_d &" in latex
+    assert r"P@H$\leq$2 & R@H$\leq$2" in latex
+    assert f"{reports['c_d'].pr_curve.precision[2]:.4f}" in rows[1]
     assert reports["c_d"].to_markdown("x").splitlines()[2].startswith("| x |")
     assert r"\toprule" in reports["c_d"].to_latex()
 

@@ -51,10 +51,11 @@ class Evaluator:
         exclude: the id of the item that each query must not find, (q,) signed integers with -1 for none, or
             "self" where query i is item i (leave one out). Each update must then bring its items' ids.
         threads: as in :func:`dmth_fast.evaluate`.
+        preset: refused, with the reason.
 
     Raises:
         TypeError: wrong dtype, or arrays mixed with tensors.
-        ValueError: wrong shape or value, or ``ties="stable"``.
+        ValueError: wrong shape or value, ``ties="stable"``, or a preset.
 
     >>> import numpy as np
     >>> codes, labels = np.array([[0], [1], [3]], dtype=np.uint8), np.array([0, 1, 0])
@@ -84,7 +85,13 @@ class Evaluator:
         gain: str = "exponential",
         exclude: Array | str | None = None,
         threads: int | None = None,
+        preset: str | None = None,
     ) -> None:
+        if preset is not None:
+            raise ValueError(
+                f"preset must be None in a streamed evaluation, got {preset!r}: the figure of a repository "
+                "depends on the order of the whole database's rows; use evaluate_as()"
+            )
         if ties == "stable":
             raise ValueError(
                 "ties must be 'expected', 'optimistic' or 'pessimistic' in a streamed evaluation, got "

@@ -20,6 +20,8 @@ RADIUS_AWARE, RADIUS_AWARE_BY_COST = "radius_aware_ap", "radius_aware_ap_by_cost
 class PRCurve(NamedTuple):
     """Mean precision and recall over growing Hamming balls, one point a radius 0, 1, ..., bits.
 
+    So ``precision[2]`` is P@H<=2. What an empty ball counts in the mean: ``empty_ball`` of the evaluation.
+
     Attributes:
         recall: (bits + 1,) float64, ascending.
         precision: (bits + 1,) float64.
@@ -244,6 +246,12 @@ class Report:
         named |= {"ACG": self.acg_at, "WAP": self.wap_at}
         rows += [(f"{name}@{k}", value) for name, values in named.items() for k, value in values.items()]
         rows += [("R-precision", self.r_precision), ("MAP@R", self.map_at_r), ("MRR", self.mrr)]
+        if self.distances is not None and len(self.distances.relevant) > 2:
+            # The ball that the field's tables report.
+            rows += [
+                ("P@H<=2", float(self.pr_curve.precision[2])),
+                ("R@H<=2", float(self.pr_curve.recall[2])),
+            ]
         return rows if self.ramap is None else [*rows, ("RAMAP", self.ramap)]
 
     def __str__(self) -> str:

@@ -21,7 +21,7 @@ def to_markdown(reports: Mapping[str, Report], *, digits: int = 4) -> str:
     >>> codes, labels = np.array([[0], [1], [3]], dtype=np.uint8), np.array([0, 0, 1])
     >>> report = evaluate(codes[:1], labels[:1], codes, labels)
     >>> print(to_markdown({"codes": report}, digits=2).splitlines()[0])
-    | method | mAP | mAP, ties worst | mAP, ties best | R-precision | MAP@R | MRR | RAMAP |
+    | method | mAP | mAP, ties worst | mAP, ties best | R-precision | MAP@R | MRR | P@H<=2 | R@H<=2 | RAMAP |
     """
     names = _columns(reports)
     lines = ["| " + " | ".join(["method", *names]) + " |", "|---|" + "---:|" * len(names)]
@@ -56,4 +56,5 @@ def _columns(reports: Mapping[str, Report]) -> Sequence[str]:
 
 
 def _escaped(text: str) -> str:
-    return "".join("\\" + letter if letter in "&%$#_{}" else letter for letter in text)
+    escaped = "".join("\\" + letter if letter in "&%$#_{}" else letter for letter in text)
+    return escaped.replace("<=", r"$\leq$")
