@@ -38,7 +38,8 @@ def run(
 
     Args:
         source: Training images; None leaves them to ``config``.
-        config: TOML file; None takes the settings for a folder, ``folder.toml``.
+        config: TOML file; None takes the settings for a folder, ``folder.toml``, or ``photos.toml`` without
+            labels.
         changes: ``a.b=value``, applied last.
         labels: ``folders`` or ``none``; None leaves it to ``config``.
         out: Folder of the run.
@@ -76,7 +77,8 @@ def run(
     if source is not None:
         # An absolute path: relative ones in a configuration start from its own root of data.
         overrides.append(f"data.train={dumps(str(source.absolute()))}")
-    chosen = Path(__file__).with_name("folder.toml") if config is None else config
+    default = "photos.toml" if labels == "none" else "folder.toml"
+    chosen = Path(__file__).with_name(default) if config is None else config
     settings = load_config(chosen, overrides)
     if dry_run:
         _rehearse(settings, console)

@@ -19,10 +19,10 @@ from dmth_fast.learning.data import ImageSet, split_by_class
 from dmth_fast.learning.frozen import AnyTeacher, Teacher
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.parallel import is_main, join_processes, wait
-from dmth_fast.learning.protocols import Split, open_split, refuse_seen
+from dmth_fast.learning.protocols import Split, open_split, refuse_seen, seen_by
 from dmth_fast.learning.stored import StoredFeatures
 from dmth_fast.learning.teacher import FusedTeacher
-from dmth_fast.learning.timm_backbone import DOWNLOAD
+from dmth_fast.learning.torchvision_backbone import DOWNLOAD
 from dmth_fast.trainconfig import TeacherConfig, TrainConfig, dump_config, load_config
 
 __all__ = ["TeacherConfig", "TrainConfig", "load_config", "train"]
@@ -99,7 +99,7 @@ def train(
     # Only now: a mistyped path must not leave a folder behind that the corrected command would refuse.
     if is_main():
         write_text(out / "config.toml", dump_config(config))
-    if split.drawn is not None:
+    if split.drawn is not None and is_main():
         split.drawn.save(out / "split.json")
     with watch.stage("teachers"):
         teachers = [
@@ -126,6 +126,7 @@ def train(
                 validation=validation,
                 unlabelled=None if teacher is None else unlabelled,
                 progress=progress,
+                seen=seen_by(config.protocol, learned),
                 run_dir=out / f"{name}-run",
                 resume=resume,
             )
@@ -138,6 +139,21 @@ def train(
             rows, precisions = compare(split, [fused, *others], students["plain"], students["student"])
         else:
             rows, precisions = compare_without_labels(split, fused, students["student"], config.seed)
+    taught = students["student"].history[-1]["teacher_seconds"]
+    if progress:
+        print(
+            f"teacher features: {fused.cache_seconds:.1f} s to compute and cache; "
+            f"teacher cost per student epoch: {taught:.3g} s",
+            file=sys.stderr,
+        )
+    for row in rows:
+        if row["kind"] in students:
+            figures = {key: row[key] for key in ("accuracy", "map") if row[key] is not None}
+            queries, database = len(split.query), len(split.database)
+            student = students[row["kind"]]
+            student.metrics |= {"protocol": config.protocol, "queries": queries, "database": database}
+            student.metrics |= figures
+            student.save(out / row["kind"])
     result = {
         "format": FORMAT,
         "command": command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -159,6 +175,7 @@ def train(
         **environment.describe(),
         "torch_threads": torch.get_num_threads(),
         "seconds": {**watch.seconds, "of which caching teacher features": round(fused.cache_seconds, 2)},
+        "teacher_seconds_per_student_epoch": taught,
         "resumed": resumed,
         "rows": rows,
         "comparisons": differences(rows, precisions, config.seed),
@@ -184,7 +201,7 @@ def data_root(config: TrainConfig) -> Path:
 
 
 def weights_path(root: Path, weights: str | None) -> Path | str | None:
-    """Return where the weights are; the word that has timm download them stays as it is."""
+    """Return where the weights are; the word that has them downloaded stays as it is."""
     return weights if weights in (None, DOWNLOAD) else root / str(weights)
 
 
@@ -239,7 +256,7 @@ def check_teachers(config: TrainConfig, split: Split, root: Path) -> None:
         ValueError: a teacher that has seen what the protocol forbids, or stored features of other images.
     """
     for card in config.teachers:
-        if card.carries_card:
+        if card.weights is not None or card.stored:
             teacher = open_teacher(card, root)
             refuse_seen(config.protocol, teacher.name, teacher.seen)
             if not teacher.live:
@@ -266,5 +283,11 @@ def new_teacher(
     training = dataclasses.replace(student.training, epochs=card.epochs, seed=config.seed + k + 1)
     hasher = Hasher(
         card.backbone, config.bits, training=training, augmentation=config.augmentation, loss=student.loss
-    ).fit(train_images, progress=progress, run_dir=run_dir, resume=resume)
+    ).fit(
+        train_images,
+        progress=progress,
+        seen=seen_by(config.protocol, train_images),
+        run_dir=run_dir,
+        resume=resume,
+    )
     return Teacher(hasher, name=card.name, input_size=card.input_size, precision=card.precision)

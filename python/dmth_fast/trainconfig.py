@@ -37,7 +37,7 @@ class TeacherConfig:
         backbone: its name; or ``features:FILE``, features computed elsewhere (see
             :class:`~dmth_fast.learning.stored.StoredFeatures`), relative to the data root.
         weights: safetensors file or folder of a saved student, relative to the data root; ``download``:
-            timm's own; None: trained on the training images.
+            those that torchvision or timm publish; None: trained on the training images.
         name: in tables; by default the backbone's.
         input_size: side in pixels to which images are resized; None: what the backbone wants.
         precision: ``fp32`` or ``bf16`` where it is run frozen.

@@ -1,10 +1,13 @@
 """Backbones: shapes, published weights, and checkpoints that are refused."""
 
+import pickle
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torchvision import models
 
 from dmth_fast import Hasher
 from dmth_fast.learning.augmentation import normalize
@@ -55,9 +58,14 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match="not a whole safetensors file"):
         build_backbone("tiny", tmp_path / "a.safetensors")
-    (tmp_path / "a.pth").write_bytes(b"")
-    with pytest.raises(ValueError, match="pickle"):
-        build_backbone("tiny", tmp_path / "a.pth")
+    network = build_backbone("tiny")
+    for name in ("a.pth", "renamed.safetensors"):
+        torch.save(network.state_dict(), tmp_path / name)
+        with pytest.raises(ValueError, match=r"is a pickle, .* Convert it .*safetensors\.torch\.save_file"):
+            build_backbone("tiny", tmp_path / name)
+    (tmp_path / "old.safetensors").write_bytes(pickle.dumps({"weight": 1}))
+    with pytest.raises(ValueError, match="is a pickle"):
+        build_backbone("tiny", tmp_path / "old.safetensors")
 
 
 def test_published_cifar_weights_still_know_cifar(data_root: Path) -> None:
@@ -99,3 +107,39 @@ def test_timm_networks_by_name(tmp_path: Path, train: ImageSet) -> None:
     student = Hasher("timm:test_resnet", 16, weights=tmp_path / "a.safetensors", epochs=1, batch_size=64)
     student.fit(train.select(torch.arange(64)), progress=False).save(tmp_path / "student")
     assert Hasher.load(tmp_path / "student").num_parameters == student.num_parameters
+
+
+@pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x0_5"])
+def test_torchvision_networks_by_name(name: str, tmp_path: Path, train: ImageSet) -> None:
+    model = models.get_model(name, weights=None).eval()
+    save_file(model.state_dict(), tmp_path / "a.safetensors")
+    network = build_backbone(f"torchvision:{name}", tmp_path / "a.safetensors").eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        features = network(images)
+        assert features.shape == (2, network.feature_dim)
+        torch.testing.assert_close(network.classify(features), model(images))
+    teacher = Teacher(f"torchvision:{name}", tmp_path / "a.safetensors", input_size=32, seen=["imagenet"])
+    assert teacher.outputs(train.images[torch.arange(2)], 10)["features"].shape == (2, network.feature_dim)
+    assert (teacher.card["classes"], teacher.card["labels"]) == (1000, True)
+    student = Hasher(f"torchvision:{name}", 8, epochs=1, batch_size=32, padding=1)
+    student.fit(train.select(torch.arange(32)), progress=False).save(tmp_path / "student")
+    assert Hasher.load(tmp_path / "student").num_parameters == student.num_parameters
+
+
+def test_torchvision_names_and_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="unknown to torchvision"):
+        build_backbone("torchvision:nothing_of_the_kind")
+    with pytest.raises(ValueError, match="must end in a linear layer"):
+        build_backbone("torchvision:squeezenet1_0")
+    save_file(build_backbone("tiny").state_dict(), tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match="is not of the architecture torchvision:resnet18"):
+        build_backbone("torchvision:resnet18", tmp_path / "a.safetensors")
+
+    def unreachable(*_: object, **options: object) -> None:
+        assert options == {"weights": "DEFAULT"}
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(models, "get_model", unreachable)
+    with pytest.raises(ConnectionError, match=r"could not be downloaded .*no route.*features:FILE"):
+        build_backbone("torchvision:resnet18", "download")

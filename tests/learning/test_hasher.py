@@ -12,6 +12,7 @@ from PIL import Image
 import dmth_fast
 from dmth_fast import FusedTeacher, Hasher
 from dmth_fast.learning.data import ImageSet, from_array
+from dmth_fast.learning.frozen import Teacher
 
 VIEWS: dict[str, Any] = {"padding": 1, "flip": False, "batch_size": 64}
 
@@ -82,9 +83,46 @@ def test_saving_and_loading_keeps_everything(single: Hasher, test: ImageSet, tmp
     assert loaded.num_parameters == single.num_parameters
 
 
+def test_the_card_says_how_the_student_came_about(
+    train: ImageSet, test: ImageSet, fused: FusedTeacher, tmp_path: Path
+) -> None:
+    student = Hasher("tiny-4", bits=20, epochs=1, **VIEWS)
+    student.fit(train, teacher=fused, validation=test, seen=["digits-train"], progress=False)
+    student.metrics["map"] = 0.5
+    student.save(tmp_path)
+    card = json.loads((tmp_path / "config.json").read_text())
+    assert card["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
+    assert card["input_size"] == [8, 8]
+    assert [teacher["name"] for teacher in card["teachers"]] == ["tiny-8", "tiny-6"]
+    for teacher in card["teachers"]:
+        assert {"seen", "licence", "classes", "labels", "input_size", "normalization"} <= teacher.keys()
+        assert teacher["classes"] == list("0123456789")
+        assert teacher["labels"]
+    assert card["metrics"].keys() == {"map", "validation_map", "validation_accuracy"}
+    assert card["seen"] == ["digits-train"]
+    loaded = Hasher.load(tmp_path)
+    assert (loaded.seen, loaded.metrics) == (("digits-train",), student.metrics)
+    # What a student has seen goes with it when it teaches, and through it to its own students.
+    teacher = Teacher(loaded)
+    assert teacher.seen == ("digits-train",)
+    assert Teacher(loaded, seen=["more"]).seen == ("more",)
+    second = FusedTeacher([teacher], bits=20, views=1, dim=8, epochs=1, **VIEWS).fit(train, progress=False)
+    pupil = Hasher("tiny-4", bits=20, epochs=1, **VIEWS)
+    pupil.fit(train, teacher=second, seen=["digits-train", "own"], progress=False)
+    assert pupil.seen == ("digits-train", "own")
+
+
 def test_loading_what_is_no_model(single: Hasher, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no config"):
         Hasher.load(tmp_path / "nothing")
+    torch.save(single.network.state_dict(), tmp_path / "old.pth")
+    with pytest.raises(ValueError, match=r"old\.pth is a pickle.* Convert it"):
+        Hasher.load(tmp_path / "old.pth")
+    with pytest.raises(FileNotFoundError, match="holds no config"):
+        Hasher.load(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json is not JSON"):
+        Hasher.load(tmp_path)
     single.save(tmp_path)
     card = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**card, "backbone": "tiny-4"}))

@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from dmth_fast import Hasher
-from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning import protocols
+from dmth_fast.learning.data import ImageSet, digits
+from dmth_fast.learning.protocols import seen_by
 from dmth_fast.learning.weights import save_tensors
 from dmth_fast.pipeline import load_config, open_teacher, train
 from dmth_fast.trainconfig import TeacherConfig, dump_config
@@ -139,7 +141,13 @@ def test_a_run_measures_every_row_and_resumes(toml: Path, tmp_path: Path) -> Non
     for comparison in result["comparisons"]:
         assert comparison["low"] <= comparison["difference"] <= comparison["high"]
     assert json.loads((out / "result.json").read_text()) == json.loads(json.dumps(result))
-    assert Hasher.load(out / "student").bits == 24
+    student = Hasher.load(out / "student")
+    assert student.bits == 24
+    assert student.metrics["map"] == result["rows"][-2]["map"]
+    assert student.metrics["protocol"] == "digits"
+    assert student.seen == seen_by("digits", digits(2)[0])
+    assert [card["seen"] for card in student.teachers] == [list(student.seen)] * 2
+    assert result["teacher_seconds_per_student_epoch"] == 0.0
     with pytest.raises(ValueError, match="already holds a run"):
         train(config, out, progress=False)
     with pytest.raises(ValueError, match="a run of another config"):
@@ -209,6 +217,22 @@ def test_a_saved_student_can_teach(tmp_path: Path, single: Hasher) -> None:
     assert (teacher.name, teacher.num_classes, teacher.num_parameters) == ("old", 10, single.num_parameters)
     with pytest.raises(ValueError, match="teacher student is a tiny-8, the config says tiny-4"):
         open_teacher(dataclasses.replace(card, backbone="tiny-4"), tmp_path)
+
+
+def test_a_saved_student_that_saw_too_much_is_refused(
+    tmp_path: Path, single: Hasher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    single.save(tmp_path / "student")
+    card = json.loads((tmp_path / "student" / "config.json").read_text())
+    (tmp_path / "student" / "config.json").write_text(json.dumps({**card, "seen": ["digits-test"]}))
+    monkeypatch.setitem(protocols._FORBIDDEN, "digits", ("digits-test",))
+    (tmp_path / "run.toml").write_text(
+        f'protocol = "digits"\n[data]\nroot = "{tmp_path}"\n'
+        '[[teachers]]\nbackbone = "tiny-8"\nweights = "student"\n'
+    )
+    with pytest.raises(ValueError, match="protocol digits forbids teacher tiny-8: it has seen digits-test"):
+        train(load_config(tmp_path / "run.toml"), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_loss_on_pairs_is_measured_without_classes(toml: Path, tmp_path: Path) -> None:

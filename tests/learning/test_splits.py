@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from dmth_fast.learning.data import ImageSet
-from dmth_fast.learning.protocols import DataConfig, Split, open_split, refuse_seen
+from dmth_fast.learning.protocols import DataConfig, Split, open_split, refuse_seen, seen_by
 
 
 @pytest.fixture
@@ -92,3 +92,19 @@ def test_teachers_that_saw_too_much_are_refused() -> None:
         refuse_seen("cifar100-40k", "resnet56", ["cifar100-train"])
     with pytest.raises(ValueError, match=r"must know what teacher resnet56 has seen: add seen"):
         refuse_seen("cifar10-5k", "resnet56", [])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "expected"),
+    [
+        ("cifar10-official", ("cifar10-train",)),
+        ("cifar10-5k", ("cifar10-train",)),
+        ("cifar10-I", ("cifar10-train", "cifar10-test")),
+        ("cifar100-40k", ("cifar100-train",)),
+    ],
+)
+def test_what_a_protocol_lets_its_students_see(protocol: str, expected: tuple[str, ...]) -> None:
+    images = ImageSet(images=torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
+    assert seen_by(protocol, images) == expected
+    other = ImageSet(images=torch.zeros(3, 3, 4, 4, dtype=torch.uint8))
+    assert seen_by("folder", images) != seen_by("folder", other)

@@ -38,6 +38,13 @@ class Backbone(nn.Module):
         """Return features (b, feature_dim) of normalised images (b, 3, h, w)."""
         raise NotImplementedError
 
+    def drop_classifier(self) -> None:
+        """Take its own classifier off, unless features need it: a student answers with its codes."""
+        for name in ("linear", "classifier", "fc"):
+            if getattr(self, name, None) is not None:
+                setattr(self, name, None)
+                self.num_classes = 0
+
     def classify(self, features: Tensor) -> Tensor:
         """Return the logits (b, num_classes) of its own classifier."""
         del features
@@ -55,6 +62,10 @@ class Resized(Backbone):
     def __init__(self, network: Backbone, side: int) -> None:
         super().__init__(f"{network.name}@{side}", network.feature_dim, normalization=network.normalization)
         self.network, self.side = network, side
+
+    def drop_classifier(self) -> None:
+        """Take the network's classifier off."""
+        self.network.drop_classifier()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features (b, feature_dim) of normalised images of any size."""

@@ -12,6 +12,8 @@ from dmth_fast.learning.backbone import Backbone as Backbone
 from dmth_fast.learning.backbone import Resized
 from dmth_fast.learning.cuk import HEADS, WIDTHS, CukStudent
 from dmth_fast.learning.timm_backbone import PREFIX, build_timm
+from dmth_fast.learning.torchvision_backbone import PREFIX as TORCHVISION
+from dmth_fast.learning.torchvision_backbone import build_torchvision
 from dmth_fast.learning.weights import load_weights
 
 
@@ -132,6 +134,9 @@ class SqueezeNet(Backbone):
         maps = self.features(images)
         return torch.cat([maps.mean((2, 3)), self.classifier(maps).flatten(1)], 1)
 
+    def drop_classifier(self) -> None:
+        """Keep it: its logits are features."""
+
     def classify(self, features: Tensor) -> Tensor:
         """Return the 1000 ImageNet logits."""
         return features[:, 512:]
@@ -176,6 +181,9 @@ class AlexNet(Backbone):
         features: Tensor = self.classifier[:-1](self.avgpool(self.features(images)).flatten(1))
         return features
 
+    def drop_classifier(self) -> None:
+        """Keep it: its layers before the last give the features."""
+
     def classify(self, features: Tensor) -> Tensor:
         """Return the 1000 ImageNet logits."""
         logits: Tensor = self.classifier[-1](features)
@@ -210,9 +218,10 @@ def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
     With weights a classifier found in the file (``linear.*`` of the CIFAR ResNets) comes along.
 
     Args:
-        name: a key of :data:`BACKBONES`, ``tiny-<width>``, or ``timm:<name>`` of the timm library; with
-            ``@<side>`` behind it the network resizes what it is given to that many pixels.
-        weights: a local safetensors file; fp16 and bf16 weights are widened to fp32.
+        name: a key of :data:`BACKBONES`, ``tiny-<width>``, ``torchvision:<name>``, or ``timm:<name>`` of the
+            timm library; with ``@<side>`` behind it the network resizes what it is given to that many pixels.
+        weights: a local safetensors file, or ``download`` for the last two; fp16 and bf16 weights are widened
+            to fp32.
 
     Raises:
         FileNotFoundError: the weights file does not exist.
@@ -227,6 +236,8 @@ def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
         return Resized(build_backbone(match[1], weights), int(match[2]))
     if name.startswith(PREFIX):
         return build_timm(name, weights)
+    if name.startswith(TORCHVISION):
+        return build_torchvision(name, weights)
     if match := re.fullmatch(r"tiny-([1-9]\d{0,3})", name):
         width = int(match[1])
         builder: Callable[[str, int], Backbone] = lambda name, _: TinyNet(name, width)  # noqa: E731
@@ -234,7 +245,8 @@ def build_backbone(name: str, weights: str | Path | None = None) -> Backbone:
         builder = BACKBONES[name]
     else:
         raise ValueError(
-            f"backbone must be one of {', '.join(BACKBONES)}, tiny-<width>, timm:<name>; got {name!r}"
+            f"backbone must be one of {', '.join(BACKBONES)}, tiny-<width>, torchvision:<name>, timm:<name>; "
+            f"got {name!r}"
         )
     if weights is None:
         return builder(name, 0)

@@ -80,7 +80,8 @@ class Teacher:
         self.name = name or self.backbone.name
         self.input_size = input_size or self.backbone.input_size
         self.precision = precision
-        self.seen, self.licence = tuple(seen), licence
+        known = () if self._hasher is None else self._hasher.seen
+        self.seen, self.licence = tuple(seen) or known, licence
         self.weights_hash = state_hash(state)
 
     @property

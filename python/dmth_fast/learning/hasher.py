@@ -1,7 +1,6 @@
 """The student: a backbone with a hash head, trained on labels and, if there is one, a fused teacher."""
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +11,10 @@ from torch import Tensor
 
 import dmth_fast
 from dmth_fast.atomic import write_json
-from dmth_fast.learning.backbone import Resized
-from dmth_fast.learning.backbones import Backbone, build_backbone, fill
+from dmth_fast.learning.agreement import refuse_disagreement
+from dmth_fast.learning.backbones import build_backbone, fill
 from dmth_fast.learning.batches import StudentBatches
+from dmth_fast.learning.card import describe, read_card
 from dmth_fast.learning.config import HasherConfig, at_least, configure, from_mapping, one_of, to_mapping
 from dmth_fast.learning.data import ImageSet, from_array, open_images
 from dmth_fast.learning.losses import HashLoss, build_centers, build_loss
@@ -24,7 +24,6 @@ from dmth_fast.learning.objective import StudentObjective
 from dmth_fast.learning.parallel import join_processes
 from dmth_fast.learning.selection import recompute_norms
 from dmth_fast.learning.sources import fit_size
-from dmth_fast.learning.timm_backbone import TimmNetwork
 from dmth_fast.learning.training import Metrics, train_objective
 from dmth_fast.learning.weights import load_weights, save_tensors
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from dmth_fast.learning.teacher import FusedTeacher
 
 RECIPES = ("dmth", "plain")
-FORMAT = "dmth-fast-hasher-1"
 STATISTICS_ROWS = 8192
 """Images from which statistics at the start of training are taken."""
 
@@ -55,6 +53,9 @@ class Hasher:
         input_size: height and width of the images it was trained on; None before training.
         history: one dict of metrics an epoch.
         recipe: how it was trained; None before training.
+        teachers: the cards of its teachers.
+        seen: what it and its teachers were trained on, such as ``cifar10-train``.
+        metrics: figures for its card; after training those of the last validation.
 
     Raises:
         TypeError: an unknown setting.
@@ -80,14 +81,15 @@ class Hasher:
         self.history: list[Metrics] = []
         self.recipe: str | None = None
         self.teachers: list[dict[str, Any]] = []
+        self.seen: tuple[str, ...] = ()
+        self.metrics: dict[str, Any] = {}
         self.hash_loss: HashLoss | None = None
         self._pretrained = weights is not None
         with torch.random.fork_rng():
             torch.manual_seed(self.config.training.seed)
             network = build_backbone(backbone, weights)
-            self.network = HashNetwork(_without_classifier(network), bits, self.config.head).to(
-                memory_format=torch.channels_last
-            )
+            network.drop_classifier()
+            self.network = HashNetwork(network, bits, self.config.head).to(memory_format=torch.channels_last)
         self.network.eval()
 
     @property
@@ -116,6 +118,7 @@ class Hasher:
         progress: bool = True,
         *,
         unlabelled: ImageSet | None = None,
+        seen: Sequence[str] = (),
         run_dir: str | Path | None = None,
         resume: bool = False,
     ) -> "Hasher":
@@ -131,6 +134,7 @@ class Hasher:
             validation: labelled images measured after each epoch (accuracy; mAP of even rows against odd).
             progress: show progress on standard error.
             unlabelled: further images; ``unlabelled_batch`` a step follow the teacher without labels.
+            seen: names of what the images are, for the card: a protocol may refuse the student as a teacher.
             run_dir: folder for a checkpoint and ``metrics.jsonl`` after each epoch.
             resume: continue from the checkpoint in ``run_dir``.
 
@@ -154,7 +158,7 @@ class Hasher:
                 f"{'no teacher' if teacher is None else unlabelled.size}"
             )
         if teacher is not None:
-            self._check_teacher(teacher, train)
+            refuse_disagreement(self.config, self.bits, teacher, train)
         self.hash_loss = self._build_loss(train, teacher)
         self.classes = () if self.hash_loss is None else train.classes
         self.input_size, self.recipe = train.size, recipe
@@ -163,6 +167,8 @@ class Hasher:
             some = train.images[torch.linspace(0, len(train) - 1, min(len(train), NORM_IMAGES)).long()]
             backbone = self.network.backbone
             unfold_norms(backbone, (prepare(backbone, part) for part in torch.split(some, 128)))
+        known = [name for card in self.teachers for name in card["seen"]]
+        self.seen = tuple(dict.fromkeys([*seen, *known]))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             objective = StudentObjective(self.network, self.hash_loss, self.config, teacher)
@@ -187,6 +193,8 @@ class Hasher:
             progress=progress,
             on_epoch=None if validation is None else self._validator(validation),
         )
+        last = self.history[-1].items()
+        self.metrics = {name: value for name, value in last if name.startswith("validation_")}
         self.to("cpu").network.eval()
         return self
 
@@ -246,7 +254,10 @@ class Hasher:
         return values if isinstance(images, Tensor) else values.numpy()
 
     def save(self, directory: str | Path) -> None:
-        """Write ``config.json`` and ``model.safetensors``, each in one atomic step.
+        """Write ``config.json``, the card, and ``model.safetensors``, each in one atomic step.
+
+        The card holds the settings, preprocessing, classes, what it has seen, its teachers with their cards,
+        and metrics.
 
         Raises:
             ValueError: not trained yet.
@@ -258,21 +269,7 @@ class Hasher:
         if self.hash_loss is not None:
             tensors |= {f"loss.{key}": value for key, value in self.hash_loss.state_dict().items()}
         save_tensors(directory / "model.safetensors", tensors)
-        card = {
-            "format": FORMAT,
-            "version": dmth_fast.__version__,
-            "backbone": self.backbone,
-            "bits": self.bits,
-            "classes": list(self.classes),
-            "input_size": list(self.input_size or ()),
-            "normalization": [list(part) for part in self.network.backbone.normalization],
-            "parameters": self.num_parameters,
-            "recipe": self.recipe,
-            "teachers": self.teachers,
-            "config": to_mapping(self.config),
-            "history": self.history,
-        }
-        write_json(directory / "config.json", card)
+        write_json(directory / "config.json", describe(self))
 
     @classmethod
     def load(cls, directory: str | Path) -> "Hasher":
@@ -283,13 +280,7 @@ class Hasher:
             ValueError: another format, or weights of another architecture.
         """
         directory = Path(directory)
-        if not (directory / "config.json").is_file():
-            raise FileNotFoundError(f"directory {directory} holds no config.json of a saved Hasher")
-        card = json.loads((directory / "config.json").read_text())
-        if card.get("format") != FORMAT:
-            raise ValueError(
-                f"{directory / 'config.json'} must have the format {FORMAT}, got {card.get('format')!r}"
-            )
+        card = read_card(directory)
         config = from_mapping(HasherConfig, card["config"], "config")
         hasher = cls(
             card["backbone"], card["bits"], **{name: getattr(config, name) for name in to_mapping(config)}
@@ -297,6 +288,7 @@ class Hasher:
         hasher.classes, hasher.recipe = tuple(card["classes"]), card["recipe"]
         hasher.input_size = (card["input_size"][0], card["input_size"][1])
         hasher.history, hasher.teachers = card["history"], card["teachers"]
+        hasher.seen, hasher.metrics = tuple(card.get("seen", ())), card.get("metrics", {})
         state = load_weights(directory / "model.safetensors")
         what = f"checkpoint {directory / 'model.safetensors'}"
         parts: dict[str, torch.nn.Module] = {"network": hasher.network}
@@ -331,39 +323,6 @@ class Hasher:
             return build_loss(self.config.loss, teacher.centers)
         centers = build_centers(self.config.loss, classes, self.bits, seed=self.config.training.seed)
         return build_loss(self.config.loss, centers)
-
-    def _check_teacher(self, teacher: "FusedTeacher", train: ImageSet) -> None:
-        labelled = self.config.loss.hash_loss != "none"
-        if self.config.distillation.logit and not (labelled and teacher.config.labels):
-            raise ValueError("the logit term needs a teacher and a student with classes: pass logit=0")
-        if teacher.config.labels and labelled and teacher.classes != train.classes:
-            raise ValueError(
-                f"teacher knows the classes {teacher.classes}, the training images have {train.classes}"
-            )
-        weights = self.config.distillation
-        wanting = [name for name in ("mixup", "self_distillation") if getattr(weights, name)]
-        if wanting and not weights.live:
-            raise ValueError(
-                f"{' and '.join(wanting)} needs the teachers live, since cached targets are of other pixels: "
-                "pass live=True, or 0"
-            )
-        if weights.live and not teacher.live:
-            raise ValueError("live=True needs networks as teachers: stored features have seen no such pixels")
-        if weights.teacher_weights != "fused" and not teacher.config.labels:
-            raise ValueError(
-                "teacher_weights needs teachers with classes: train the fused teacher with labels"
-            )
-        if teacher.config.augmentation != self.config.augmentation:
-            raise ValueError(
-                "the student must see the teacher's views: the teacher's augmentation is "
-                f"{teacher.config.augmentation}, "
-                f"the student's {self.config.augmentation}"
-            )
-        if self.config.distillation.code and teacher.bits != self.bits:
-            raise ValueError(
-                f"the code term needs equal bits, the teacher has {teacher.bits}, the student {self.bits}: "
-                "pass code=0 or the same bits"
-            )
 
     def _start(
         self,
@@ -424,20 +383,3 @@ class Hasher:
         if self.input_size[0] != self.input_size[1]:
             raise ValueError(f"images must have the size {self.input_size}, got {tuple(pixels.shape[-2:])}")
         return fit_size(pixels, self.input_size[0])
-
-
-def _without_classifier(backbone: Backbone) -> Backbone:
-    """Drop the classifier of a pre-trained network: a student answers with its codes."""
-    if isinstance(backbone, Resized):
-        _without_classifier(backbone.network)
-        return backbone
-    if isinstance(backbone, TimmNetwork):
-        backbone.drop_classifier()
-        return backbone
-    for name in ("linear", "classifier", "fc"):
-        # In these two the classifier is a part of what gives the features.
-        kept = backbone.name in ("squeezenet1_1", "alexnet")
-        if getattr(backbone, name, None) is not None and not kept:
-            setattr(backbone, name, None)
-            backbone.num_classes = 0
-    return backbone

@@ -230,6 +230,20 @@ _FORBIDDEN = {
 }
 
 
+def seen_by(protocol: str, train: ImageSet) -> tuple[str, ...]:
+    """Name what a network that trains under a protocol has seen, as :func:`refuse_seen` reads it.
+
+    Example:
+        >>> seen_by("cifar10-official", digits()[0])
+        ('cifar10-train',)
+    """
+    family, _, kind = protocol.partition("-")
+    if family == "cifar10":
+        # The older protocols draw from all images.
+        return ("cifar10-train",) if kind in ("official", "5k") else ("cifar10-train", "cifar10-test")
+    return ("cifar100-train",) if family == "cifar100" else (f"{protocol}:{train.split_hash()[:12]}",)
+
+
 def refuse_seen(protocol: str, teacher: str, seen: Sequence[str]) -> None:
     """Refuse a teacher that has learned from images which the protocol asks about.
 

@@ -6,11 +6,10 @@ from typing import Any
 from torch import Tensor
 
 from dmth_fast.learning.backbone import Backbone
+from dmth_fast.learning.torchvision_backbone import DOWNLOAD, not_downloaded
 from dmth_fast.learning.weights import load_weights
 
 PREFIX = "timm:"
-DOWNLOAD = "download"
-"""In place of a weights file: let timm fetch the published weights in its usual way."""
 
 
 class TimmNetwork(Backbone):
@@ -58,6 +57,7 @@ def build_timm(name: str, weights: str | Path | None) -> TimmNetwork:
         ModuleNotFoundError: timm is not installed.
         ValueError: a name that timm does not know, or a checkpoint of another architecture.
         FileNotFoundError: no such weights file.
+        ConnectionError: the download failed.
     """
     try:
         import timm
@@ -69,7 +69,10 @@ def build_timm(name: str, weights: str | Path | None) -> TimmNetwork:
     if not timm.is_model(short.split(".")[0]):
         raise ValueError(f"backbone {name!r} is unknown to timm {timm.__version__}; see timm.list_models()")
     if weights is None or weights == DOWNLOAD:
-        return TimmNetwork(name, timm.create_model(short, pretrained=weights is not None))
+        try:
+            return TimmNetwork(name, timm.create_model(short, pretrained=weights is not None))
+        except OSError as error:
+            raise not_downloaded(name, error) from None
     network = TimmNetwork(name, timm.create_model(short, pretrained=False))
     fill(network.model, load_weights(weights), f"checkpoint {weights}", name)
     return network

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from dmth_fast.atomic import write_bytes
 
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
     """Read every tensor of a safetensors file.
@@ -27,10 +29,13 @@ def load_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"weights file {path} does not exist")
-    if path.suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl"):
+    with path.open("rb") as head:
+        begin = head.read(2)
+    # torch.save writes a zip archive; before 1.6, and pickle itself, the opcode of the protocol.
+    if path.suffix in _PICKLES or begin == b"PK" or (begin[:1] == b"\x80" and begin[1:] <= b"\x05"):
         raise ValueError(
-            f"weights file {path} is a pickle by its name, and pickles can run code: load it where you trust "
-            "it and write it again with safetensors.torch.save_file"
+            f"weights file {path} is a pickle, which can run code when it is opened. Convert it where you "
+            "trust it: safetensors.torch.save_file(torch.load(FILE, weights_only=True), FILE.safetensors)"
         )
     try:
         with safe_open(path, framework="pt") as file:
