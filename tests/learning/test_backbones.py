@@ -14,6 +14,7 @@ from dmth_fast.learning.augmentation import normalize
 from dmth_fast.learning.backbones import build_backbone
 from dmth_fast.learning.data import ImageSet, open_images
 from dmth_fast.learning.frozen import Teacher
+from dmth_fast.learning.weights import load_weights
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,11 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"is a pickle, .* Convert it .*safetensors\.torch\.save_file"):
             build_backbone("tiny", tmp_path / name)
     (tmp_path / "old.safetensors").write_bytes(pickle.dumps({"weight": 1}))
+    # A header of 640 bytes: the file begins as a pickle does.
+    tensor = {"x": torch.zeros(1)}
+    save_file(tensor, tmp_path / "long.safetensors", {"text": "x" * (640 - 82)})
+    assert (tmp_path / "long.safetensors").read_bytes()[:2] == b"\x80\x02"
+    assert load_weights(tmp_path / "long.safetensors").keys() == {"x"}
     with pytest.raises(ValueError, match="is a pickle"):
         build_backbone("tiny", tmp_path / "old.safetensors")
 

@@ -30,9 +30,11 @@ def load_file(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"weights file {path} does not exist")
     with path.open("rb") as head:
-        begin = head.read(2)
-    # torch.save writes a zip archive; before 1.6, and pickle itself, the opcode of the protocol.
-    if path.suffix in _PICKLES or begin == b"PK" or (begin[:1] == b"\x80" and begin[1:] <= b"\x05"):
+        begin = head.read(9)
+    # torch.save writes a zip archive, pickle the opcode of its protocol; safetensors begin with the length of
+    # their header, whose bytes may be the same, and then the header itself.
+    pickled = begin[:2] == b"PK" or (begin[:1] == b"\x80" and begin[1:2] <= b"\x05")
+    if path.suffix in _PICKLES or (pickled and begin[8:] != b"{"):
         raise ValueError(
             f"weights file {path} is a pickle, which can run code when it is opened. Convert it where you "
             "trust it: safetensors.torch.save_file(torch.load(FILE, weights_only=True), FILE.safetensors)"
