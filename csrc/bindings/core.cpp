@@ -316,9 +316,17 @@ Array<std::uint8_t> index_rows(const cpu::Index& index, const Array<std::int64_t
     return out;
 }
 
+cpu::Method method_of(const std::string& method) {
+    if (method == "scan") return cpu::Method::kScan;
+    if (method == "mih") return cpu::Method::kTables;
+    if (method == "auto") return cpu::Method::kAuto;
+    throw std::invalid_argument("unknown method '" + method + "'");
+}
+
 py::tuple index_search(const cpu::Index& index, const Array<std::uint8_t>& queries, std::int64_t k,
-                       int threads, const std::string& isa) {
+                       const std::string& method, int threads, const std::string& isa) {
     const Codes asked = index_view(index, queries, "queries");
+    const cpu::Method how = method_of(method);
     if (k < 1) throw std::invalid_argument("k must be at least 1, got " + std::to_string(k));
     const std::int64_t rows = index_size(index);
     const std::int64_t columns = std::min(k, rows);
@@ -327,18 +335,56 @@ py::tuple index_search(const cpu::Index& index, const Array<std::uint8_t>& queri
     std::int32_t* distance_data = distances.mutable_data();
     std::int64_t* id_data = ids.mutable_data();
     if (columns > 0 && asked.rows > 0) {
-        run(isa, threads,
-            [&](const cpu::Call& call) { index.search(asked, rows, columns, distance_data, id_data, call); });
+        run(isa, threads, [&](const cpu::Call& call) {
+            index.search(asked, rows, columns, how, distance_data, id_data, call);
+        });
     }
     return py::make_tuple(distances, ids);
 }
 
 py::tuple index_range_search(const cpu::Index& index, const Array<std::uint8_t>& queries, std::int64_t radius,
-                             int threads, const std::string& isa) {
+                             const std::string& method, int threads, const std::string& isa) {
     const Codes asked = index_view(index, queries, "queries");
     const std::int32_t bound = radius_of(radius, asked);
-    return csr(
-        run(isa, threads, [&](const cpu::Call& call) { return index.range_search(asked, bound, call); }));
+    const cpu::Method how = method_of(method);
+    return csr(run(isa, threads,
+                   [&](const cpu::Call& call) { return index.range_search(asked, bound, how, call); }));
+}
+
+void index_build(const cpu::Index& index, int threads, const std::string& isa) {
+    run(isa, threads, [&](const cpu::Call& call) { index.build(call); });
+}
+
+// (tables, rows in them, distinct codes of these) and, a query: in the tables, radius, keys, postings, cost
+// there and of a scan in ns.
+py::tuple index_explain(const cpu::Index& index, const Array<std::uint8_t>& queries, std::int64_t k,
+                        const std::string& method, int threads, const std::string& isa) {
+    const Codes asked = index_view(index, queries, "queries");
+    if (k < 1) throw std::invalid_argument("k must be at least 1, got " + std::to_string(k));
+    const cpu::Method how = method_of(method);
+    const std::int64_t rows = index_size(index);
+    const cpu::Index::Plan plan = run(isa, threads, [&](const cpu::Call& call) {
+        return index.explain(asked, rows, std::min(k, rows), how, call);
+    });
+    const auto count = static_cast<py::ssize_t>(asked.rows);
+    Array<bool> hashed(count);
+    Array<std::int32_t> radius(count);
+    Array<std::int64_t> keys(count);
+    Array<std::int64_t> postings(count);
+    Array<double> cost(count);
+    Array<double> scan(count);
+    for (py::ssize_t q = 0; q < count; ++q) {
+        const auto at = static_cast<std::size_t>(q);
+        const cpu::Effort& effort = plan.outcome.efforts[at];
+        hashed.mutable_at(q) = plan.outcome.left[at] == 0;
+        radius.mutable_at(q) = effort.radius;
+        keys.mutable_at(q) = effort.keys;
+        postings.mutable_at(q) = effort.postings;
+        cost.mutable_at(q) = effort.expected;
+        scan.mutable_at(q) = plan.outcome.prices[at];
+    }
+    return py::make_tuple(py::make_tuple(plan.tables, plan.rows, plan.distinct),
+                          py::make_tuple(hashed, radius, keys, postings, cost, scan));
 }
 
 Array<std::int64_t> index_range_count(const cpu::Index& index, const Array<std::uint8_t>& queries,
@@ -380,7 +426,9 @@ PYBIND11_MODULE(_core, m) {
         .def_property_readonly("memory", &index_memory)
         .def("add", &index_add, codes, threads, isa)
         .def("rows", &index_rows, py::arg("ids").noconvert())
-        .def("search", &index_search, queries, py::arg("k"), threads, isa)
-        .def("range_search", &index_range_search, queries, py::arg("radius"), threads, isa)
+        .def("search", &index_search, queries, py::arg("k"), py::arg("method"), threads, isa)
+        .def("range_search", &index_range_search, queries, py::arg("radius"), py::arg("method"), threads, isa)
+        .def("build", &index_build, threads, isa)
+        .def("explain", &index_explain, queries, py::arg("k"), py::arg("method"), threads, isa)
         .def("range_count", &index_range_count, queries, py::arg("radius"), threads, isa);
 }

@@ -146,6 +146,10 @@ static void transpose_column(const std::uint8_t* rows, std::int64_t planes, std:
 //
 #include "rows_avx2.inl"
 //
+#include "postings_each.inl"
+//
+#include "postings.inl"
+//
 #include "sel.inl"
 //
 #include "tab.inl"

@@ -97,6 +97,10 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
 //
 #include "extract_avx512.inl"
 //
+#include "postings_avx512.inl"
+//
+#include "postings.inl"
+//
 #include "sel.inl"
 //
 #include "tab.inl"

@@ -1,13 +1,10 @@
 #include "index.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <mutex>
 #include <new>
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #include "range.h"
 #include "search.h"
@@ -16,7 +13,6 @@
 namespace dmth_fast::cpu {
 namespace {
 
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
 constexpr std::int64_t kSegmentBytes = std::int64_t{4} << 20;
 
 std::int64_t segment_blocks(const PlaneLayout& layout) {
@@ -32,7 +28,8 @@ std::int64_t Index::size() const {
 
 std::int64_t Index::memory() const {
     const auto lock = reading();
-    return capacity_ * layout_.bytes +
+    const auto tables = keeper_.current();
+    return capacity_ * layout_.bytes + (tables ? tables->memory() : 0) +
            static_cast<std::int64_t>(segments_.size()) * segment_blocks(layout_) * layout_.words() * 8;
 }
 
@@ -56,13 +53,7 @@ std::int64_t Index::add(Codes codes, const Call& call) {
     blocks_.reserve(static_cast<std::size_t>(new_blocks));
     while (static_cast<std::int64_t>(segments_.size()) * per_segment < new_blocks) {
         const auto bytes = static_cast<std::size_t>(per_segment * layout_.words() * 8);
-        const std::size_t whole = (bytes + kHugePage - 1) / kHugePage * kHugePage;
-        void* memory = std::aligned_alloc(kHugePage, whole);
-        if (memory == nullptr) throw std::bad_alloc();
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-        madvise(memory, whole, MADV_HUGEPAGE);
-#endif
-        segments_.emplace_back(static_cast<std::uint64_t*>(memory));
+        segments_.emplace_back(static_cast<std::uint64_t*>(allocate_pages(bytes)));
     }
     std::memcpy(rows_.get() + begin * layout_.bytes, codes.data,
                 static_cast<std::size_t>(codes.rows * codes.bytes));
@@ -94,15 +85,64 @@ bool Index::rows(const std::int64_t* ids, std::int64_t n, std::uint8_t* out) con
     return true;
 }
 
-void Index::search(Codes queries, std::int64_t rows, std::int64_t k, std::int32_t* distances,
+void Index::search(Codes queries, std::int64_t rows, std::int64_t k, Method method, std::int32_t* distances,
                    std::int64_t* ids, const Call& call) const {
     const auto lock = reading();
-    search_source(source(rows), queries, k, distances, ids, true, call);
+    const Source all = source(rows);
+    if (const auto tables = keeper_.tables(all, method, call)) {
+        const ScanPrice price = method == Method::kAuto ? keeper_.price(all, call) : ScanPrice();
+        search_hashed({*tables, all, method == Method::kAuto ? &price : nullptr}, queries, k, distances, ids,
+                      call);
+        return;
+    }
+    const auto start = std::chrono::steady_clock::now();
+    search_source(all, queries, k, distances, ids, true, call);
+    if (method != Method::kAuto) return;
+    const std::chrono::duration<double, std::nano> taken = std::chrono::steady_clock::now() - start;
+    std::vector<std::int32_t> furthest;
+    for (std::int64_t q = 0; q < queries.rows; ++q) furthest.push_back(distances[(q + 1) * k - 1]);
+    keeper_.note(rows, layout_.planes, furthest, taken.count(), call.threads);
 }
 
-RangeResult Index::range_search(Codes queries, std::int32_t radius, const Call& call) const {
+RangeResult Index::range_search(Codes queries, std::int32_t radius, Method method, const Call& call) const {
     const auto lock = reading();
-    return range_source(source(count_), queries, radius, call);
+    const Source all = source(count_);
+    if (const auto tables = keeper_.tables(all, method, call)) {
+        const ScanPrice price = method == Method::kAuto ? keeper_.price(all, call) : ScanPrice();
+        return range_hashed({*tables, all, method == Method::kAuto ? &price : nullptr}, queries, radius,
+                            call);
+    }
+    const auto start = std::chrono::steady_clock::now();
+    RangeResult result = range_source(all, queries, radius, call);
+    if (method != Method::kAuto) return result;
+    const std::chrono::duration<double, std::nano> taken = std::chrono::steady_clock::now() - start;
+    const std::vector<std::int32_t> furthest(static_cast<std::size_t>(queries.rows), radius);
+    keeper_.note(count_, layout_.planes, furthest, taken.count(), call.threads);
+    return result;
+}
+
+void Index::build(const Call& call) const {
+    const auto lock = reading();
+    keeper_.build(source(count_), call);
+}
+
+Index::Plan Index::explain(Codes queries, std::int64_t rows, std::int64_t k, Method method,
+                           const Call& call) const {
+    const auto lock = reading();
+    const Source all = source(rows);
+    const auto tables = keeper_.tables(all, method, call);
+    const bool priced = method != Method::kTables;
+    const ScanPrice price = priced && rows > 0 ? keeper_.price(all, call) : ScanPrice();
+    if (tables) {
+        return {tables->tables(), tables->rows(), tables->distinct(),
+                explain_hashed({*tables, all, priced ? &price : nullptr}, queries, k, call)};
+    }
+    const auto count = static_cast<std::size_t>(queries.rows);
+    Plan plan;
+    plan.outcome.left.assign(count, 1);
+    plan.outcome.efforts.assign(count, {});
+    plan.outcome.prices.assign(count, price.of(queries.rows, rows, call.threads));
+    return plan;
 }
 
 void Index::range_count(Codes queries, std::int32_t radius, std::int64_t* counts, const Call& call) const {

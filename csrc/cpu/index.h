@@ -10,13 +10,15 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
 #include <vector>
 
 #include "../retrieval.h"
+#include "multi_index_batch.h"
+#include "multi_index_keeper.h"
+#include "pages.h"
 #include "planes.h"
 #include "scan.h"
 
@@ -28,7 +30,7 @@ class Index {
 
     std::int64_t bytes() const { return layout_.bytes; }
     std::int64_t size() const;
-    std::int64_t memory() const;  // bytes held by rows and planes
+    std::int64_t memory() const;  // bytes held by rows, planes and tables
 
     // The number of the first row added; others may add at the same time.
     std::int64_t add(Codes codes, const Call& call);
@@ -37,17 +39,25 @@ class Index {
     bool rows(const std::int64_t* ids, std::int64_t n, std::uint8_t* out) const;
 
     // The k nearest of the first `rows` rows, 1 <= k <= rows <= size: a size that was asked for stays valid.
-    void search(Codes queries, std::int64_t rows, std::int64_t k, std::int32_t* distances, std::int64_t* ids,
-                const Call& call) const;
+    void search(Codes queries, std::int64_t rows, std::int64_t k, Method method, std::int32_t* distances,
+                std::int64_t* ids, const Call& call) const;
 
-    RangeResult range_search(Codes queries, std::int32_t radius, const Call& call) const;
+    RangeResult range_search(Codes queries, std::int32_t radius, Method method, const Call& call) const;
     void range_count(Codes queries, std::int32_t radius, std::int64_t* counts, const Call& call) const;
 
-  private:
-    struct Free {
-        void operator()(void* memory) const { std::free(memory); }
-    };
+    // Makes the tables of a multi-index for all rows now; multi_index_keeper.h says when else it happens.
+    void build(const Call& call) const;
 
+    // How the k nearest of the first `rows` rows would be found.
+    struct Plan {
+        int tables = 0;         // 0: none exist, everything is scanned
+        std::int64_t rows = 0;  // in the tables
+        std::int64_t distinct = 0;
+        Outcome outcome{};
+    };
+    Plan explain(Codes queries, std::int64_t rows, std::int64_t k, Method method, const Call& call) const;
+
+  private:
     Source source(std::int64_t rows) const { return {{rows_.get(), rows, layout_.bytes}, blocks_.data()}; }
 
     // Whoever waits to add holds the gate, so that a stream of searches cannot keep it waiting for ever.
@@ -62,6 +72,7 @@ class Index {
     std::unique_ptr<std::uint8_t, Free> rows_;
     std::vector<std::unique_ptr<std::uint64_t, Free>> segments_;
     std::vector<const std::uint64_t*> blocks_;
+    mutable TableKeeper keeper_;
     mutable std::mutex gate_;
     mutable std::shared_mutex mutex_;
 };

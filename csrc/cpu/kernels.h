@@ -21,6 +21,21 @@ struct PlaneRun;
 struct PlaneHit;
 struct TabQuery;
 
+// Folds of rows that share a key of a multi-index, side by side; see postings.inl.
+struct Stretch {
+    std::int64_t begin;
+    std::int64_t count;
+};
+struct PostingHit {
+    std::int64_t place;
+    std::int32_t distance;
+};
+struct PostingCursor {
+    std::int64_t stretch = 0;
+    std::int64_t done = 0;
+};
+inline constexpr std::int64_t kPostingHits = 128;
+
 struct Kernels {
     const char* name;
 
@@ -71,6 +86,11 @@ struct Kernels {
     std::int64_t (*tally)(const std::uint64_t* slices, std::int64_t count, int levels,
                           const std::int32_t* which, const std::uint64_t* masks, int group,
                           std::uint64_t* counts);
+
+    // Folds within the bound of the query, from the cursor on; at most kPostingHits, and room for one more.
+    std::int64_t (*postings)(const std::uint64_t* folds, const Stretch* stretches, std::int64_t n,
+                             std::uint64_t query, std::int32_t bound, PostingCursor* cursor,
+                             PostingHit* hits);
 
     // One row of `bits` values to its code; the column of the first NaN, or -1.
     std::int64_t (*pack_half)(const std::uint16_t* values, std::int64_t bits, double threshold,

@@ -90,6 +90,10 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
 //
 #include "rows_each.inl"
 //
+#include "postings_each.inl"
+//
+#include "postings.inl"
+//
 #include "sel.inl"
 //
 #include "tab.inl"

@@ -15,6 +15,7 @@
         .tab_words = NAME::kVecWords,                                                            \
         .slice = NAME::slice,                                                                    \
         .tally = NAME::tally,                                                                    \
+        .postings = NAME::postings,                                                              \
         .pack_half = NAME::pack_row<std::uint16_t>,                                              \
         .pack_float = NAME::pack_row<float>,                                                     \
         .pack_double = NAME::pack_row<double>,                                                   \

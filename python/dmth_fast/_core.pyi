@@ -55,11 +55,25 @@ class Index:
     def add(self, codes: npt.NDArray[np.uint8], threads: int, isa: str) -> int: ...
     def rows(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]: ...
     def search(
-        self, queries: npt.NDArray[np.uint8], k: int, threads: int, isa: str
+        self, queries: npt.NDArray[np.uint8], k: int, method: str, threads: int, isa: str
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]: ...
     def range_search(
-        self, queries: npt.NDArray[np.uint8], radius: int, threads: int, isa: str
+        self, queries: npt.NDArray[np.uint8], radius: int, method: str, threads: int, isa: str
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]: ...
     def range_count(
         self, queries: npt.NDArray[np.uint8], radius: int, threads: int, isa: str
     ) -> npt.NDArray[np.int64]: ...
+    def build(self, threads: int, isa: str) -> None: ...
+    def explain(
+        self, queries: npt.NDArray[np.uint8], k: int, method: str, threads: int, isa: str
+    ) -> tuple[
+        tuple[int, int, int],
+        tuple[
+            npt.NDArray[np.bool_],
+            npt.NDArray[np.int32],
+            npt.NDArray[np.int64],
+            npt.NDArray[np.int64],
+            npt.NDArray[np.float64],
+            npt.NDArray[np.float64],
+        ],
+    ]: ...

@@ -118,13 +118,13 @@ void check_verbs(const Problem& p, const cpu::Call& call) {
         std::vector<std::int64_t> ids(d.size());
         cpu::search(p.codes, p.queries, k, d.data(), ids.data(), call);
         check_search(p, k, d, ids);
-        index.search(p.queries, rows, k, d.data(), ids.data(), call);
+        index.search(p.queries, rows, k, cpu::Method::kScan, d.data(), ids.data(), call);
         check_search(p, k, d, ids);
     }
     const auto bits = static_cast<std::int32_t>(p.codes.bytes * 8);
     for (const std::int32_t radius : {0, bits * 2 / 5, bits}) {
         check_range(p, radius, cpu::range_search(p.codes, p.queries, radius, call));
-        check_range(p, radius, index.range_search(p.queries, radius, call));
+        check_range(p, radius, index.range_search(p.queries, radius, cpu::Method::kScan, call));
         std::vector<std::int64_t> counts(asked);
         index.range_count(p.queries, radius, counts.data(), call);
         for (std::int64_t q = 0; q < p.queries.rows; ++q) {
@@ -225,7 +225,8 @@ void check_segments(std::mt19937_64& random, const cpu::Call& call) {
     const std::int64_t first = 15 * 512 - kAsked / 2;  // 15 blocks a segment
     std::vector<std::int32_t> d(kAsked);
     std::vector<std::int64_t> ids(kAsked);
-    index.search({data + first * kBytes, kAsked, kBytes}, kRows, 1, d.data(), ids.data(), call);
+    index.search({data + first * kBytes, kAsked, kBytes}, kRows, 1, cpu::Method::kScan, d.data(), ids.data(),
+                 call);
     Bytes copies(kAsked * kBytes);
     CHECK(index.rows(ids.data(), kAsked, copies.data()));
     CHECK(std::equal(copies.begin(), copies.end(), data + first * kBytes));
@@ -253,7 +254,8 @@ void check_adding(const cpu::Call& call) {
                 const std::int64_t rows = index.size();
                 if (rows == 0) continue;
                 CHECK(rows % kBatch == 0);
-                index.search({zero.data(), t % 2 == 0 ? 1 : 12, 8}, rows, kBatch, d.data(), ids.data(), call);
+                index.search({zero.data(), t % 2 == 0 ? 1 : 12, 8}, rows, kBatch, cpu::Method::kScan,
+                             d.data(), ids.data(), call);
                 CHECK(d[0] == d[kBatch - 1]);
                 CHECK(ids[0] == rows - kBatch);
                 std::int64_t counts[12];

@@ -1,0 +1,94 @@
+#include "multi_index_keeper.h"
+
+#include <algorithm>
+
+namespace dmth_fast::cpu {
+namespace {
+
+constexpr std::int64_t kTail = 8;  // rows in the tables for each row beside them
+// Of a build by one thread, in ns a row: measured with 10 M codes of 64 bits, three tables.
+constexpr double kBuildRow = 250;
+
+bool due(const MultiIndex& tables, std::int64_t rows) {
+    return (rows - tables.rows()) * kTail > tables.rows();
+}
+
+}  // namespace
+
+std::shared_ptr<const MultiIndex> TableKeeper::current() const {
+    const std::lock_guard lock(mutex_);
+    return tables_;
+}
+
+std::shared_ptr<const MultiIndex> TableKeeper::tables(const Source& source, Method method, const Call& call) {
+    const std::int64_t rows = source.codes.rows;
+    if (method == Method::kScan || rows == 0) return nullptr;
+    bool wanted = method == Method::kTables;
+    std::shared_ptr<const MultiIndex> tables;
+    {
+        const std::lock_guard lock(mutex_);
+        tables = tables_;
+        wanted = wanted || wanted_ || tables;
+    }
+    // Another thread has added and built since this search was told how many rows there are.
+    if (tables && tables->rows() > rows) return nullptr;
+    if (!wanted || (tables && !due(*tables, rows))) return tables;
+    std::unique_lock lock(building_, std::defer_lock);
+    if (tables || method == Method::kAuto) {
+        if (!lock.try_lock()) return tables;
+    } else {
+        lock.lock();
+    }
+    tables = current();
+    if (tables && tables->rows() > rows) return nullptr;
+    if (tables && !due(*tables, rows)) return tables;
+    tables = MultiIndex::build(source.codes, call);
+    if (tables) {
+        const std::lock_guard publish(mutex_);
+        tables_ = tables;
+        prices_.clear();
+    }
+    return tables;
+}
+
+bool TableKeeper::build(const Source& source, const Call& call) {
+    const std::lock_guard lock(building_);
+    const auto present = current();
+    if (source.codes.rows == 0 || (present && present->rows() >= source.codes.rows)) return true;
+    std::shared_ptr<const MultiIndex> tables = MultiIndex::build(source.codes, call);
+    if (!tables) return false;
+    const std::lock_guard publish(mutex_);
+    tables_ = std::move(tables);
+    prices_.clear();
+    return true;
+}
+
+ScanPrice TableKeeper::price(const Source& source, const Call& call) {
+    {
+        const std::lock_guard lock(mutex_);
+        for (const auto& [kernels, price] : prices_) {
+            if (kernels == call.kernels) return price;
+        }
+    }
+    const ScanPrice price(source, call);  // two threads may measure at once; one of them is heard
+    const std::lock_guard lock(mutex_);
+    prices_.emplace_back(call.kernels, price);
+    return price;
+}
+
+void TableKeeper::note(std::int64_t rows, std::int64_t bits, const std::vector<std::int32_t>& furthest,
+                       double nanoseconds, int threads) {
+    if (furthest.empty()) return;
+    const auto queries = static_cast<double>(furthest.size());
+    const double shared = std::min<double>(threads, queries);  // tables give a query to one thread
+    double saved = 0;
+    for (const std::int32_t distance : furthest) {  // anything, if the scan was interrupted
+        const std::int32_t radius = std::clamp(distance, 0, static_cast<std::int32_t>(bits));
+        saved += std::max(0.0, nanoseconds / queries - expected_cost(rows, bits, radius) / shared);
+    }
+    const std::lock_guard lock(mutex_);
+    saved_ += saved;
+    if (saved_ >= kBuildRow * static_cast<double>(rows) / threads) wanted_ = true;
+}
+
+}  // namespace dmth_fast::cpu

@@ -1,0 +1,12 @@
+// Folds one at a time. A hit is written in any case and counted if it is one: what passes is hard to
+// foretell. One entry beyond the hits may be written.
+static inline std::int64_t strip_within(const std::uint64_t* folds, std::int64_t begin, std::int64_t n,
+                                        std::uint64_t query, std::int32_t bound, PostingHit* hits) {
+    std::int64_t found = 0;
+    for (std::int64_t i = begin; i < begin + n; ++i) {
+        const std::int32_t d = popcount64(folds[i] ^ query);
+        hits[found] = {i, d};
+        found += d <= bound;
+    }
+    return found;
+}
