@@ -85,14 +85,21 @@ bool Index::rows(const std::int64_t* ids, std::int64_t n, std::uint8_t* out) con
     return true;
 }
 
+// Nothing is measured where nothing is chosen.
+TableKeeper::Prices Index::prices_of(Method method, const Source& all, const MultiIndex* tables,
+                                     const Call& call) const {
+    if (method == Method::kTables || all.codes.rows == 0) return {call.kernels, {}, 1};
+    return keeper_.prices(all, tables, call);
+}
+
 void Index::search(Codes queries, std::int64_t rows, std::int64_t k, Method method, std::int32_t* distances,
                    std::int64_t* ids, const Call& call) const {
     const auto lock = reading();
     const Source all = source(rows);
     if (const auto tables = keeper_.tables(all, method, call)) {
-        const ScanPrice price = method == Method::kAuto ? keeper_.price(all, call) : ScanPrice();
-        search_hashed({*tables, all, method == Method::kAuto ? &price : nullptr}, queries, k, distances, ids,
-                      call);
+        const TableKeeper::Prices prices = prices_of(method, all, tables.get(), call);
+        search_hashed({*tables, all, method == Method::kAuto ? &prices.scan : nullptr, prices.pace}, queries,
+                      k, distances, ids, call);
         return;
     }
     const auto start = std::chrono::steady_clock::now();
@@ -101,23 +108,24 @@ void Index::search(Codes queries, std::int64_t rows, std::int64_t k, Method meth
     const std::chrono::duration<double, std::nano> taken = std::chrono::steady_clock::now() - start;
     std::vector<std::int32_t> furthest;
     for (std::int64_t q = 0; q < queries.rows; ++q) furthest.push_back(distances[(q + 1) * k - 1]);
-    keeper_.note(rows, layout_.planes, furthest, taken.count(), call.threads);
+    keeper_.note(rows, layout_.planes, furthest, k, taken.count(), call.threads);
 }
 
 RangeResult Index::range_search(Codes queries, std::int32_t radius, Method method, const Call& call) const {
     const auto lock = reading();
     const Source all = source(count_);
     if (const auto tables = keeper_.tables(all, method, call)) {
-        const ScanPrice price = method == Method::kAuto ? keeper_.price(all, call) : ScanPrice();
-        return range_hashed({*tables, all, method == Method::kAuto ? &price : nullptr}, queries, radius,
-                            call);
+        const TableKeeper::Prices prices = prices_of(method, all, tables.get(), call);
+        return range_hashed({*tables, all, method == Method::kAuto ? &prices.scan : nullptr, prices.pace},
+                            queries, radius, call);
     }
     const auto start = std::chrono::steady_clock::now();
     RangeResult result = range_source(all, queries, radius, call);
     if (method != Method::kAuto) return result;
     const std::chrono::duration<double, std::nano> taken = std::chrono::steady_clock::now() - start;
     const std::vector<std::int32_t> furthest(static_cast<std::size_t>(queries.rows), radius);
-    keeper_.note(count_, layout_.planes, furthest, taken.count(), call.threads);
+    const std::int64_t found = result.offsets.back() / std::max<std::int64_t>(1, queries.rows);
+    keeper_.note(count_, layout_.planes, furthest, found, taken.count(), call.threads);
     return result;
 }
 
@@ -131,17 +139,17 @@ Index::Plan Index::explain(Codes queries, std::int64_t rows, std::int64_t k, Met
     const auto lock = reading();
     const Source all = source(rows);
     const auto tables = keeper_.tables(all, method, call);
-    const bool priced = method != Method::kTables;
-    const ScanPrice price = priced && rows > 0 ? keeper_.price(all, call) : ScanPrice();
+    const TableKeeper::Prices prices = prices_of(method, all, tables.get(), call);
     if (tables) {
         return {tables->tables(), tables->rows(), tables->distinct(),
-                explain_hashed({*tables, all, priced ? &price : nullptr}, queries, k, call)};
+                explain_hashed({*tables, all, method == Method::kAuto ? &prices.scan : nullptr, prices.pace},
+                               queries, k, call)};
     }
     const auto count = static_cast<std::size_t>(queries.rows);
     Plan plan;
     plan.outcome.left.assign(count, 1);
     plan.outcome.efforts.assign(count, {});
-    plan.outcome.prices.assign(count, price.of(queries.rows, rows, call.threads));
+    plan.outcome.prices.assign(count, prices.scan.of(queries.rows, rows, call.threads));
     return plan;
 }
 

@@ -58,6 +58,9 @@ class Index {
     Plan explain(Codes queries, std::int64_t rows, std::int64_t k, Method method, const Call& call) const;
 
   private:
+    TableKeeper::Prices prices_of(Method method, const Source& all, const MultiIndex* tables,
+                                  const Call& call) const;
+
     Source source(std::int64_t rows) const { return {{rows_.get(), rows, layout_.bytes}, blocks_.data()}; }
 
     // Whoever waits to add holds the gate, so that a stream of searches cannot keep it waiting for ever.

@@ -31,8 +31,11 @@ struct PostingHit {
     std::int32_t distance;
 };
 struct PostingCursor {
-    std::int64_t stretch = 0;
+    std::int64_t stretch = 0;  // to be read next, and how much of it has been
     std::int64_t done = 0;
+    std::int64_t ahead = 0;  // to be fetched next
+    std::int64_t ahead_done = 0;
+    std::int64_t lead = 0;  // lines that have been fetched and not read
 };
 inline constexpr std::int64_t kPostingHits = 128;
 

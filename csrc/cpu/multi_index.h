@@ -12,9 +12,9 @@
 // and only a row that passes by its fold costs a look elsewhere. No row is met twice: it counts in the first
 // table that reached it, which its own bits tell. Memory: 12 bytes a table and distinct code (16 from 2^32
 // rows on), and the offsets.
-// Cost. kLookUp for a key, kStretch more if it holds rows, kPosting for each of these: nanoseconds measured
-// on Zen 4 with 10 M codes of 64 bits. Whoever searches names a price; a search that has cost more, or is
-// certain to, stops and says so.
+// Cost. So much for a key, more if it holds rows, and for each of these (constants in
+// multi_index_search.cpp), times the pace at which this machine reads them. Whoever searches names a price; a
+// search that has cost more, or is foreseen to, stops and says so.
 #pragma once
 
 #include <cstdint>
@@ -71,7 +71,11 @@ class MultiIndex {
     virtual std::int64_t memory() const = 0;
 
     // `codes`: the rows of the build at their present address.
-    virtual std::unique_ptr<Searcher> searcher(Codes codes, const Kernels& kernels) const = 0;
+    virtual std::unique_ptr<Searcher> searcher(Codes codes, const Kernels& kernels, double pace) const = 0;
+
+    // How slow this machine is beside the one of the constants, measured by reading stretches anywhere in a
+    // table: a tenth of a millisecond.
+    virtual double pace(const Kernels& kernels) const = 0;
 };
 
 // What finding everything within a radius costs in `rows` random codes of `bits` bits, in ns: an estimate for

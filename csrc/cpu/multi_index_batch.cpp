@@ -51,7 +51,7 @@ bool decide(const Hashed& hashed, Codes queries, const Attempt& attempt, const C
         const std::int64_t each = std::clamp<std::int64_t>(n / (4 * call.threads), 1, kMostPerTask);
         const auto task = [&](std::int64_t at, int worker) {
             auto& searcher = searchers[static_cast<std::size_t>(worker)];
-            if (!searcher) searcher = hashed.tables.searcher(hashed.source.codes, *call.kernels);
+            if (!searcher) searcher = hashed.tables.searcher(hashed.source.codes, *call.kernels, hashed.pace);
             for (std::int64_t i = at * each; i < std::min(n, (at + 1) * each); ++i) {
                 const auto q = static_cast<std::size_t>(numbers[static_cast<std::size_t>(i)]);
                 outcome.prices[q] = price;

@@ -29,6 +29,7 @@ struct Hashed {
     const MultiIndex& tables;
     const Source& source;
     const ScanPrice* price;  // null: no query leaves
+    double pace = 1;         // of the tables on this machine
 };
 
 Outcome search_hashed(const Hashed& hashed, Codes queries, std::int64_t k, std::int32_t* distances,

@@ -2,6 +2,7 @@
 #include "multi_index_groups.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "multi_index_partition.h"
@@ -130,33 +131,28 @@ bool Groups<Row>::build(Codes codes, const Call& call, PagedArray<Row>& firsts) 
     if (groups == 0) return true;
 
     starts_ = PagedArray<Row>(groups + 1);
-    const auto number = [&](Row first) {
-        const Word& word = words_[first / 64];
-        return static_cast<std::int64_t>(word.rank) +
-               std::popcount(word.repeated & ((std::uint64_t{1} << (first % 64)) - 1));
-    };
     const auto each_group = [&](std::int64_t part, const auto& visit) {
         const Found<Row>& some = found[static_cast<std::size_t>(part)];
         const Row* rows = some.rows.data();
         for (const Row size : some.sizes) {
-            visit(number(*rows), rows, static_cast<std::int64_t>(size));
+            visit(group(*rows), rows, static_cast<std::int64_t>(size));
             rows += size;
         }
     };
     starts_[0] = 0;
     const auto count = [&](std::int64_t part, int) {
-        each_group(part, [&](std::int64_t group, const Row*, std::int64_t size) {
-            starts_[group + 1] = static_cast<Row>(size);
+        each_group(part, [&](std::int64_t number, const Row*, std::int64_t size) {
+            starts_[number + 1] = static_cast<Row>(size);
         });
     };
     if (!parallel_for(parts, call.threads, count, call.interrupted)) return false;
-    for (std::int64_t group = 0; group < groups; ++group) {
-        starts_[group + 1] = static_cast<Row>(starts_[group + 1] + starts_[group]);
+    for (std::int64_t i = 0; i < groups; ++i) {
+        starts_[i + 1] = static_cast<Row>(starts_[i + 1] + starts_[i]);
     }
     rows_ = PagedArray<Row>(static_cast<std::int64_t>(starts_[groups]));
     const auto place = [&](std::int64_t part, int) {
-        each_group(part, [&](std::int64_t group, const Row* rows, std::int64_t size) {
-            std::copy_n(rows, size, rows_.data() + starts_[group]);
+        each_group(part, [&](std::int64_t number, const Row* rows, std::int64_t size) {
+            std::copy_n(rows, size, rows_.data() + starts_[number]);
         });
     };
     return parallel_for(parts, call.threads, place, call.interrupted);

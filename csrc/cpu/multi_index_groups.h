@@ -6,13 +6,13 @@
 // where all row numbers fit, else 64 bits.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "../codes.h"
 #include "../retrieval.h"
+#include "multi_index_keys.h"
 #include "pages.h"
 
 namespace dmth_fast::cpu {
@@ -23,19 +23,23 @@ class Groups {
     // Collapses codes; `firsts` becomes the first row of each code, ascending. False if interrupted.
     bool build(Codes codes, const Call& call, PagedArray<Row>& firsts);
 
-    // Whether the first row of a code has further rows; `rows_of` is for those alone.
-    bool repeated(Row first) const {
-        return !words_.empty() && (words_[first / 64].repeated >> (first % 64) & 1) != 0;
+    // The number of a code's list, or -1 if its first row is its only one.
+    std::int64_t group(Row first) const {
+        if (words_.empty() || (words_[first / 64].repeated >> (first % 64) & 1) == 0) return -1;
+        const Word& word = words_[first / 64];
+        return static_cast<std::int64_t>(word.rank) +
+               ones(word.repeated & ((std::uint64_t{1} << (first % 64)) - 1));
     }
     void prefetch(Row first) const {
         if (!words_.empty()) __builtin_prefetch(&words_[first / 64]);
     }
+    void prefetch_size(std::int64_t group) const { __builtin_prefetch(&starts_[group]); }
 
+    std::int64_t size(std::int64_t group) const {
+        return static_cast<std::int64_t>(starts_[group + 1]) - static_cast<std::int64_t>(starts_[group]);
+    }
     // All rows of a code, ascending.
-    std::span<const Row> rows_of(Row first) const {
-        const Word& word = words_[first / 64];
-        const std::uint64_t below = word.repeated & ((std::uint64_t{1} << (first % 64)) - 1);
-        const auto group = static_cast<std::int64_t>(word.rank) + std::popcount(below);
+    std::span<const Row> rows(std::int64_t group) const {
         return {rows_.data() + starts_[group], rows_.data() + starts_[group + 1]};
     }
 

@@ -8,6 +8,10 @@ namespace {
 constexpr std::int64_t kTail = 8;  // rows in the tables for each row beside them
 // Of a build by one thread, in ns a row: measured with 10 M codes of 64 bits, three tables.
 constexpr double kBuildRow = 250;
+// Of a row of the answer, in ns.
+constexpr double kFound = 15;
+// Rows below which kAuto does not ask for tables: a scan takes microseconds.
+constexpr std::int64_t kFewRows = 1 << 14;
 
 bool due(const MultiIndex& tables, std::int64_t rows) {
     return (rows - tables.rows()) * kTail > tables.rows();
@@ -63,28 +67,30 @@ bool TableKeeper::build(const Source& source, const Call& call) {
     return true;
 }
 
-ScanPrice TableKeeper::price(const Source& source, const Call& call) {
+TableKeeper::Prices TableKeeper::prices(const Source& source, const MultiIndex* tables, const Call& call) {
     {
         const std::lock_guard lock(mutex_);
-        for (const auto& [kernels, price] : prices_) {
-            if (kernels == call.kernels) return price;
+        for (const Prices& known : prices_) {
+            if (known.kernels == call.kernels) return known;
         }
     }
-    const ScanPrice price(source, call);  // two threads may measure at once; one of them is heard
+    // Two threads may measure at once; one of them is heard.
+    Prices prices{call.kernels, ScanPrice(source, call), tables == nullptr ? 1 : tables->pace(*call.kernels)};
     const std::lock_guard lock(mutex_);
-    prices_.emplace_back(call.kernels, price);
-    return price;
+    if (tables == tables_.get()) prices_.push_back(prices);
+    return prices;
 }
 
 void TableKeeper::note(std::int64_t rows, std::int64_t bits, const std::vector<std::int32_t>& furthest,
-                       double nanoseconds, int threads) {
-    if (furthest.empty()) return;
+                       std::int64_t found, double nanoseconds, int threads) {
+    if (furthest.empty() || rows < kFewRows) return;
     const auto queries = static_cast<double>(furthest.size());
     const double shared = std::min<double>(threads, queries);  // tables give a query to one thread
     double saved = 0;
     for (const std::int32_t distance : furthest) {  // anything, if the scan was interrupted
         const std::int32_t radius = std::clamp(distance, 0, static_cast<std::int32_t>(bits));
-        saved += std::max(0.0, nanoseconds / queries - expected_cost(rows, bits, radius) / shared);
+        const double cost = expected_cost(rows, bits, radius) + kFound * static_cast<double>(found);
+        saved += std::max(0.0, nanoseconds / queries - cost / shared);
     }
     const std::lock_guard lock(mutex_);
     saved_ += saved;

@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <utility>
 #include <vector>
 
 #include "multi_index.h"
@@ -32,16 +31,24 @@ class TableKeeper {
     bool build(const Source& source, const Call& call);
 
     std::shared_ptr<const MultiIndex> current() const;
-    ScanPrice price(const Source& source, const Call& call);
 
-    // Queries were scanned in `nanoseconds`, and `furthest` is how far each had to look.
+    // What a scan costs, and the pace of the tables if there are any; measured once an instruction set.
+    struct Prices {
+        const Kernels* kernels;
+        ScanPrice scan;
+        double pace = 1;
+    };
+    Prices prices(const Source& source, const MultiIndex* tables, const Call& call);
+
+    // Queries were scanned in `nanoseconds`; `furthest` is how far each had to look, for `found` rows on
+    // average.
     void note(std::int64_t rows, std::int64_t bits, const std::vector<std::int32_t>& furthest,
-              double nanoseconds, int threads);
+              std::int64_t found, double nanoseconds, int threads);
 
   private:
     mutable std::mutex mutex_;  // of what follows, held for moments only
     std::shared_ptr<const MultiIndex> tables_;
-    std::vector<std::pair<const Kernels*, ScanPrice>> prices_;
+    std::vector<Prices> prices_;
     double saved_ = 0;
     bool wanted_ = false;
     std::mutex building_;

@@ -1,7 +1,6 @@
 #include "multi_index_keys.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <numeric>
@@ -11,6 +10,7 @@ namespace {
 
 constexpr std::int64_t kSampleRows = 2048;
 constexpr std::int64_t kSampleWords = kSampleRows / 64;
+constexpr double kRowBits = 5;               // logarithm of the rows of a key
 constexpr std::size_t kMostCompared = 1024;  // bits whose pairs are compared
 
 // A bit of the code over the sampled rows.
@@ -45,7 +45,7 @@ std::vector<Column> varying_bits(Codes codes) {
 double dependence(const Column& a, const Column& b, std::int64_t sampled) {
     std::int64_t both = 0;
     for (std::int64_t word = 0; word < kSampleWords; ++word) {
-        both += std::popcount(a.rows[word] & b.rows[word]);
+        both += ones(a.rows[word] & b.rows[word]);
     }
     const auto n = static_cast<double>(sampled);
     const double p = static_cast<double>(a.ones) / n;
@@ -56,10 +56,14 @@ double dependence(const Column& a, const Column& b, std::int64_t sampled) {
 
 }  // namespace
 
+double KeyLayout::wanted_bits(std::int64_t distinct) {
+    return std::clamp(std::log2(static_cast<double>(std::max<std::int64_t>(distinct, 1))) - kRowBits, 6.0,
+                      static_cast<double>(kMostKeyBits));
+}
+
 KeyLayout::KeyLayout(Codes rows, std::int64_t distinct) {
     const std::vector<Column> columns = varying_bits(rows);
-    const double wanted = std::clamp(std::log2(static_cast<double>(std::max<std::int64_t>(distinct, 1))), 6.0,
-                                     static_cast<double>(kMostKeyBits));
+    const double wanted = wanted_bits(distinct);
     const auto most = std::min(kMostKeyBits, static_cast<int>(wanted) + 2);
     const auto varying = static_cast<int>(columns.size());
     int tables = std::max(1, static_cast<int>(std::lround(varying / wanted)));

@@ -16,10 +16,9 @@ void Nearest<Row>::reset(std::int64_t k) {
 }
 
 template <class Row>
-void Nearest<Row>::add(std::int32_t distance, Row first) {
+void Nearest<Row>::add(std::int32_t distance, Row first, std::int64_t group) {
     if (distance > bound_) return;
-    const std::int64_t rows =
-        groups_.repeated(first) ? static_cast<std::int64_t>(groups_.rows_of(first).size()) : 1;
+    const std::int64_t rows = group < 0 ? 1 : groups_.size(group);
     codes_.push_back({distance, first});
     counts_[static_cast<std::size_t>(distance)] += rows;
     furthest_ = std::max(furthest_, distance);
@@ -51,10 +50,11 @@ std::int64_t Nearest<Row>::lowest(const Code* begin, const Code* end, std::int64
         limit = rows_.back();
     };
     for (const Code* code = begin; code != end && code->first < limit; ++code) {
-        if (!groups_.repeated(code->first)) {
+        const std::int64_t group = groups_.group(code->first);
+        if (group < 0) {
             rows_.push_back(code->first);
         } else {
-            const std::span<const Row> every = groups_.rows_of(code->first);
+            const std::span<const Row> every = groups_.rows(group);
             for (const Row row : every.first(std::min(every.size(), most))) {
                 if (row >= limit) break;
                 rows_.push_back(row);

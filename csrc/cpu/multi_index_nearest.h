@@ -25,7 +25,8 @@ class Nearest {
     bool full() const { return within_ >= k_; }
     std::int32_t furthest() const { return furthest_; }  // of the codes so far
 
-    void add(std::int32_t distance, Row first);
+    // `group` as Groups numbers it.
+    void add(std::int32_t distance, Row first, std::int64_t group);
 
     // Writes the k best; there are at least k rows.
     void finish(std::int32_t* distances, std::int64_t* ids);

@@ -7,6 +7,7 @@
 #include "kernels.h"
 #include "multi_index_nearest.h"
 #include "multi_index_tables.h"
+#include "thread_clock.h"
 
 namespace dmth_fast::cpu {
 namespace {
@@ -53,13 +54,18 @@ double forecast(double keys, double density) {
     return cost_of(keys, keys * std::min(1.0, density), keys * density);
 }
 
+// Stretches that are read to find how fast this machine is, and how many rows each.
+constexpr std::int64_t kTrials = 1024;
+constexpr std::int64_t kTrialRows = 64;
+
 template <class Row>
 class TableSearcher final : public MultiIndex::Searcher {
   public:
-    TableSearcher(const Tables<Row>& tables, Codes codes, const Kernels& kernels)
+    TableSearcher(const Tables<Row>& tables, Codes codes, const Kernels& kernels, double pace)
         : tables_(tables),
           codes_(codes),
           kernels_(kernels),
+          pace_(pace),
           nearest_(tables.groups(), codes.bytes * 8),
           sides_(static_cast<std::size_t>(tables.tables())),
           reached_(sides_.size()),
@@ -69,12 +75,17 @@ class TableSearcher final : public MultiIndex::Searcher {
     bool nearest(const std::uint8_t* query, std::int64_t k, double price, std::int32_t* distances,
                  std::int64_t* ids, Effort& effort) override {
         nearest_.reset(k);
-        const auto add = [this](std::int32_t distance, Row first) { nearest_.add(distance, first); };
+        price /= pace_;
+        const auto add = [this](std::int32_t distance, Row first, std::int64_t group) {
+            nearest_.add(distance, first, group);
+        };
         const auto bound = [this] { return nearest_.bound(); };
         const auto goal = [this] {
             return (nearest_.full() ? nearest_.bound() : nearest_.furthest()) - kSlack;
         };
-        if (!run(query, price, effort, add, bound, goal)) return false;
+        const bool done = run(query, price, effort, add, bound, goal);
+        in_nanoseconds(effort);
+        if (!done) return false;
         nearest_.finish(distances, ids);
         return true;
     }
@@ -82,17 +93,20 @@ class TableSearcher final : public MultiIndex::Searcher {
     bool within(const std::uint8_t* query, std::int32_t radius, double price, std::vector<Near>& found,
                 Effort& effort) override {
         const std::size_t begin = found.size();
-        const auto add = [&](std::int32_t distance, Row first) {
-            if (!tables_.groups().repeated(first)) {
+        price /= pace_;
+        const auto add = [&](std::int32_t distance, Row first, std::int64_t group) {
+            if (group < 0) {
                 found.push_back({static_cast<std::int64_t>(first), distance});
                 return;
             }
-            for (const Row row : tables_.groups().rows_of(first)) {
+            for (const Row row : tables_.groups().rows(group)) {
                 found.push_back({static_cast<std::int64_t>(row), distance});
             }
         };
         const auto bound = [radius] { return radius; };
-        if (!run(query, price, effort, add, bound, bound)) {
+        const bool done = run(query, price, effort, add, bound, bound);
+        in_nanoseconds(effort);
+        if (!done) {
             found.resize(begin);
             return false;
         }
@@ -115,6 +129,11 @@ class TableSearcher final : public MultiIndex::Searcher {
         std::int64_t postings = 0;
         std::vector<Stretch> stretches{};
     };
+
+    void in_nanoseconds(Effort& effort) const {
+        effort.cost *= pace_;
+        effort.expected *= pace_;
+    }
 
     // Of finishing the next keys.
     static double step_cost(const Side& side) {
@@ -262,7 +281,7 @@ class TableSearcher final : public MultiIndex::Searcher {
             tables_.groups().prefetch(fresh_[fresh]);
             hits_[fresh++].distance = hits_[h].distance;
         }
-        for (std::int64_t h = 0; h < fresh; ++h) add(hits_[h].distance, fresh_[h]);
+        take_fresh(fresh, add);
     }
 
     template <class Add>
@@ -273,6 +292,7 @@ class TableSearcher final : public MultiIndex::Searcher {
             tables_.groups().prefetch(fresh_[h]);
         }
         const auto* query = reinterpret_cast<const std::uint8_t*>(asked_.data());
+        std::int64_t fresh = 0;
         for (std::int64_t h = 0; h < n; ++h) {
             const std::uint8_t* row = codes_.row(static_cast<std::int64_t>(fresh_[h]));
             std::int32_t distance = 0;
@@ -281,8 +301,22 @@ class TableSearcher final : public MultiIndex::Searcher {
             differ_.back() = 0;
             std::memcpy(differ_.data(), row, static_cast<std::size_t>(codes_.bytes));
             for (std::size_t word = 0; word < differ_.size(); ++word) differ_[word] ^= asked_[word];
-            if (!tables_.layout().within_any(differ_.data(), reached_.data())) add(distance, fresh_[h]);
+            if (tables_.layout().within_any(differ_.data(), reached_.data())) continue;
+            hits_[fresh].distance = distance;
+            fresh_[fresh++] = fresh_[h];
         }
+        take_fresh(fresh, add);
+    }
+
+    // Hits that no table reached before.
+    template <class Add>
+    void take_fresh(std::int64_t n, const Add& add) {
+        std::int64_t groups[kPostingHits];
+        for (std::int64_t h = 0; h < n; ++h) {
+            groups[h] = tables_.groups().group(fresh_[h]);
+            if (groups[h] >= 0) tables_.groups().prefetch_size(groups[h]);
+        }
+        for (std::int64_t h = 0; h < n; ++h) add(hits_[h].distance, fresh_[h], groups[h]);
     }
 
     struct Ahead {
@@ -293,6 +327,7 @@ class TableSearcher final : public MultiIndex::Searcher {
     const Tables<Row>& tables_;
     Codes codes_;
     const Kernels& kernels_;
+    double pace_;
     Nearest<Row> nearest_;
     std::vector<Side> sides_;
     std::vector<std::int32_t> reached_;  // keys within so many bits have been looked up
@@ -308,17 +343,44 @@ class TableSearcher final : public MultiIndex::Searcher {
 
 template <class Row>
 std::unique_ptr<MultiIndex::Searcher> make_searcher(const Tables<Row>& tables, Codes codes,
-                                                    const Kernels& kernels) {
-    return std::make_unique<TableSearcher<Row>>(tables, codes, kernels);
+                                                    const Kernels& kernels, double pace) {
+    return std::make_unique<TableSearcher<Row>>(tables, codes, kernels, pace);
 }
 
 template std::unique_ptr<MultiIndex::Searcher> make_searcher(const Tables<std::uint32_t>&, Codes,
-                                                             const Kernels&);
+                                                             const Kernels&, double);
 template std::unique_ptr<MultiIndex::Searcher> make_searcher(const Tables<std::uint64_t>&, Codes,
-                                                             const Kernels&);
+                                                             const Kernels&, double);
+
+template <class Row>
+double measure_pace(const Tables<Row>& tables, const Kernels& kernels) {
+    if (tables.distinct() < 16 * kTrialRows) return 1;
+    const std::int64_t count = std::min(kTrials, tables.distinct() / kTrialRows);
+    std::vector<Stretch> stretches;
+    PostingHit hits[kPostingHits + 1];
+    double least = 0;
+    for (std::uint64_t run = 0; run < 2; ++run) {
+        stretches.clear();
+        for (std::int64_t i = 0; i < count; ++i) {  // anywhere, and not where the first run was
+            const std::uint64_t at = (static_cast<std::uint64_t>(i) + run * kTrials) * 0x9e3779b97f4a7c15ULL;
+            const auto places = static_cast<std::uint64_t>(tables.distinct() - kTrialRows);
+            stretches.push_back({static_cast<std::int64_t>((at >> 32) * (places >> 8) >> 24), kTrialRows});
+        }
+        PostingCursor cursor;
+        const double start = thread_nanoseconds();
+        kernels.postings(tables.table(0).folds.data(), stretches.data(), count, 0, -1, &cursor, hits);
+        const double taken = thread_nanoseconds() - start;
+        if (run == 0 || taken < least) least = taken;
+    }
+    const auto n = static_cast<double>(count);
+    return std::clamp(least / cost_of(0, n, n * kTrialRows), .2, 5.0);
+}
+
+template double measure_pace(const Tables<std::uint32_t>&, const Kernels&);
+template double measure_pace(const Tables<std::uint64_t>&, const Kernels&);
 
 double expected_cost(std::int64_t rows, std::int64_t bits, std::int32_t radius) {
-    const double wanted = std::clamp(std::log2(static_cast<double>(rows)), 6.0, double{kMostKeyBits});
+    const double wanted = KeyLayout::wanted_bits(rows);
     const auto tables =
         std::clamp<std::int64_t>(std::llround(static_cast<double>(bits) / wanted), 1, kMostTables);
     const auto key_bits = static_cast<int>(std::min<std::int64_t>(bits / tables, kMostKeyBits));

@@ -85,8 +85,14 @@ std::int64_t Tables<Row>::memory() const {
 }
 
 template <class Row>
-std::unique_ptr<MultiIndex::Searcher> Tables<Row>::searcher(Codes codes, const Kernels& kernels) const {
-    return make_searcher(*this, codes, kernels);
+std::unique_ptr<MultiIndex::Searcher> Tables<Row>::searcher(Codes codes, const Kernels& kernels,
+                                                            double pace) const {
+    return make_searcher(*this, codes, kernels, pace);
+}
+
+template <class Row>
+double Tables<Row>::pace(const Kernels& kernels) const {
+    return measure_pace(*this, kernels);
 }
 
 std::unique_ptr<const MultiIndex> MultiIndex::build(Codes codes, const Call& call) {

@@ -1,11 +1,11 @@
 #include "scan_price.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <vector>
 
 #include "search.h"
+#include "thread_clock.h"
 
 namespace dmth_fast::cpu {
 namespace {
@@ -17,7 +17,6 @@ constexpr int kRuns = 2;
 }  // namespace
 
 ScanPrice::ScanPrice(const Source& source, const Call& call) {
-    using Clock = std::chrono::steady_clock;
     const Codes& codes = source.codes;
     const std::int64_t rows = std::min(codes.rows, std::max<std::int64_t>(1, kBytes / codes.bytes));
     const std::int64_t k = std::min(kNeighbours, rows);
@@ -34,11 +33,11 @@ ScanPrice::ScanPrice(const Source& source, const Call& call) {
         std::vector<std::int64_t> ids(distances.size());
         double least = 0;
         for (int run = 0; run < kRuns; ++run) {
-            const auto start = Clock::now();
+            const double start = thread_nanoseconds();
             search_source(part, {queries.data(), count, codes.bytes}, k, distances.data(), ids.data(), true,
                           alone);
-            const std::chrono::duration<double, std::nano> taken = Clock::now() - start;
-            if (run == 0 || taken.count() < least) least = taken.count();
+            const double taken = thread_nanoseconds() - start;
+            if (run == 0 || taken < least) least = taken;
         }
         row_[step] = least / static_cast<double>(count * rows);
     }

@@ -9,12 +9,14 @@ from dmth_fast.retrieval.arguments import (
     AnyArray,
     Array,
     as_numpy,
+    choice,
     describe,
     integer,
     like,
     optional_integer,
 )
 from dmth_fast.retrieval.codes import MAX_BITS, checked_codes, num_bytes
+from dmth_fast.retrieval.plan import METHODS, SearchPlan
 from dmth_fast.retrieval.search import RangeResult, SearchResult
 
 if TYPE_CHECKING:
@@ -47,8 +49,9 @@ class Index:
     SearchResult(distances=array([[1, 1]], dtype=int32), ids=array([[1, 2]]))
     """
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, method: str = "auto") -> None:
         self._bits = integer(bits, "bits", 1, MAX_BITS)
+        self._method = choice(method, "method", METHODS)
         self._store = native.Store(num_bytes(self._bits))
 
     @property
@@ -56,12 +59,17 @@ class Index:
         """Bits of a code."""
         return self._bits
 
+    @property
+    def method(self) -> str:
+        """How searches are done."""
+        return self._method
+
     def __len__(self) -> int:
         """The number of codes."""
         return len(self._store)
 
     def __repr__(self) -> str:
-        return f"Index(bits={self._bits}, codes={len(self)})"
+        return f"Index(bits={self._bits}, method={self._method!r}, codes={len(self)})"
 
     def __copy__(self) -> "Index":
         raise TypeError("an Index cannot be copied: add its rows() to another")
@@ -112,15 +120,36 @@ class Index:
         """The k codes nearest to each query; arguments, result and errors of :func:`dmth_fast.search`."""
         wanted = checked_codes(as_numpy(queries, "queries"), "queries", self._bits)
         count, workers = integer(k, "k", 1), optional_integer(threads, "threads", 1)
-        found = self._store.search(wanted, count, threads=workers)
+        found = self._store.search(wanted, count, method=self._method, threads=workers)
         return SearchResult(*(like(part, queries) for part in found))
 
     def range_search(self, queries: AnyArray, radius: int, *, threads: int | None = None) -> RangeResult:
         """All codes within ``radius``, inclusive; as :func:`dmth_fast.range_search`."""
         wanted = checked_codes(as_numpy(queries, "queries"), "queries", self._bits)
         limit, workers = integer(radius, "radius", 0, self._bits), optional_integer(threads, "threads", 1)
-        found = self._store.range_search(wanted, limit, threads=workers)
+        found = self._store.range_search(wanted, limit, method=self._method, threads=workers)
         return RangeResult(*(like(part, queries) for part in found))
+
+    def build(self, *, threads: int | None = None) -> None:
+        """Build the tables of multi-index hashing now, for all codes added so far.
+
+        Raises:
+            ValueError: the method is "scan", which has none.
+        """
+        if self._method == "scan":
+            raise ValueError(
+                'an Index with method "scan" has no tables to build: make it with "auto" or "mih"'
+            )
+        self._store.build(threads=optional_integer(threads, "threads", 1))
+
+    def explain(self, queries: AnyArray, k: int = 10, *, threads: int | None = None) -> SearchPlan:
+        """How :meth:`search` would answer these queries; arguments and errors as there.
+
+        Queries go through the tables as in a search, those that leave for the scan are not scanned.
+        """
+        wanted = checked_codes(as_numpy(queries, "queries"), "queries", self._bits)
+        count, workers = integer(k, "k", 1), optional_integer(threads, "threads", 1)
+        return self._store.explain(wanted, count, method=self._method, threads=workers)
 
     def to(self, device: str) -> "DeviceIndex":
         """A copy of this index on a torch device such as "cuda" or "cuda:1", with the same ids.

@@ -9,7 +9,6 @@ force, see :func:`isa`).
 """
 
 import os
-from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmth_fast import _core
+from dmth_fast.retrieval.plan import METHODS, SearchPlan
 
 Codes: TypeAlias = npt.NDArray[np.uint8]
 Distances: TypeAlias = npt.NDArray[np.int32]
@@ -25,9 +25,7 @@ Ids: TypeAlias = npt.NDArray[np.int64]
 Labels: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.uint64]
 
 __all__ = [
-    "METHODS",
     "CudaStatus",
-    "SearchPlan",
     "Store",
     "core_version",
     "cuda",
@@ -46,10 +44,6 @@ __all__ = [
 ]
 
 _ISA_VARIABLE = "DMTH_FAST_ISA"
-
-METHODS = ("auto", "scan", "mih")
-"""How an index may look for neighbours: by a scan of all codes, by multi-index hashing, or, for each query, by
-whichever of the two is estimated to be cheaper."""
 
 
 def core_version() -> str:
@@ -367,8 +361,9 @@ def relevant_ranks(
 class Store:
     """Codes kept for many searches, as rows and as bit planes; rows are numbered in the order of adding.
 
-    Searching is safe while another thread adds: a search sees all of an :meth:`add` or nothing of it. Searches
-    take a ``method``, one of :data:`METHODS`; it changes the time that they take, never the answer.
+    Searching is safe while another thread adds: a search sees all of an :meth:`add` or nothing of it.
+    Searches take a ``method``, one of :data:`dmth_fast.retrieval.plan.METHODS`; it changes the time that they
+    take, never the answer.
 
     Args:
         bytes: Bytes of a code, 1 to 512.
@@ -448,7 +443,7 @@ class Store:
         method: str = "auto",
         threads: int | None = None,
         isa: str | None = None,
-    ) -> "SearchPlan":
+    ) -> SearchPlan:
         """How :meth:`search` would find its answer; builds tables where it would."""
         (tables, rows, distinct), parts = self._index.explain(
             queries, k, _method(method), thread_count(threads), _isa(isa)
@@ -466,70 +461,6 @@ class Store:
             hashed_ns=cost,
             scan_ns=scan,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchPlan:
-    """How each of some queries would be answered, and what it was decided from.
-
-    Attributes:
-        method: One of :data:`METHODS`.
-        tables: The number of hash tables (of substrings of the code); 0 if there are none, and every query
-            is scanned.
-        rows: Rows in the tables; those added since are scanned for every query.
-        distinct: Different codes among them.
-        hashed: ``(q,)`` bool, whether a query is answered from the tables; else it is scanned.
-        radius: ``(q,)`` int32, everything within this distance was found in the tables, -1 if nothing was.
-        keys: ``(q,)`` int64, keys looked up in the tables.
-        candidates: ``(q,)`` int64, codes compared with the query; of a query that left for the scan, before
-            it left.
-        hashed_ns: ``(q,)`` float64, estimated cost in the tables, ns; where a query left for the scan, of
-            what it would have taken to stay.
-        scan_ns: ``(q,)`` float64, estimated cost of its share of the scan, ns; 0 where no scan was considered.
-
-    Example:
-        >>> store = Store(1)
-        >>> _ = store.add(np.array([[1], [255], [2]], np.uint8))
-        >>> plan = store.explain(np.array([[3]], np.uint8), 2, method="mih")
-        >>> plan.hashed, plan.radius
-        (array([ True]), array([1], dtype=int32))
-        >>> print(plan)
-        mih: 1 of 1 queries from 1 table of 3 distinct codes, 0 scanned
-        in the tables, median (most): radius 1 (1), keys 3 (3), candidates 2 (2)
-    """
-
-    method: str
-    tables: int
-    rows: int
-    distinct: int
-    hashed: npt.NDArray[np.bool_]
-    radius: Distances
-    keys: Ids
-    candidates: Ids
-    hashed_ns: npt.NDArray[np.float64]
-    scan_ns: npt.NDArray[np.float64]
-
-    def __str__(self) -> str:
-        total, kept = len(self.hashed), int(self.hashed.sum())
-        if not self.tables:
-            return f"{self.method}: no tables; {total} queries scanned"
-        lines = [
-            f"{self.method}: {kept} of {total} queries from {self.tables} table{'s' * (self.tables > 1)} of "
-            f"{self.distinct:,} distinct codes, {total - kept} scanned"
-        ]
-        if kept:
-            parts = (("radius", self.radius), ("keys", self.keys), ("candidates", self.candidates))
-            shown = (
-                f"{name} {np.median(values[self.hashed]):,.0f} ({values[self.hashed].max():,})"
-                for name, values in parts
-            )
-            lines.append(f"in the tables, median (most): {', '.join(shown)}")
-        if self.scan_ns.any():
-            lines.append(
-                f"estimated cost of a query, median: {np.median(self.hashed_ns) / 1e3:,.1f} us in the tables, "
-                f"{np.median(self.scan_ns) / 1e3:,.1f} us scanned"
-            )
-        return "\n".join(lines)
 
 
 class CudaStatus(NamedTuple):
