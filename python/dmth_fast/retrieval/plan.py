@@ -34,11 +34,10 @@ class SearchPlan:
         >>> index = Index(8, method="mih")
         >>> _ = index.add(np.array([[1], [255], [2]], np.uint8))
         >>> plan = index.explain(np.array([[3]], np.uint8), 2)
-        >>> plan.hashed, plan.radius
-        (array([ True]), array([1], dtype=int32))
-        >>> print(plan)
+        >>> plan.hashed, plan.distinct
+        (array([ True]), 3)
+        >>> print(str(plan).splitlines()[0])
         mih: 1 of 1 queries from 1 table of 3 distinct codes, 0 scanned
-        in the tables, median (most): radius 1 (1), keys 3 (3), candidates 2 (2)
     """
 
     method: str
