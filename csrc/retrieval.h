@@ -81,8 +81,17 @@ void graded_histograms(Codes codes, Codes queries, Labels code_labels, Labels qu
                        int levels, std::int64_t* counts, const Call& call);
 
 // 1-based ascending ranks of the relevant rows of each query in the (distance, row) order.
+// Fewer than 2^32 rows.
 RankResult relevant_ranks(Codes codes, Codes queries, Labels code_labels, Labels query_labels,
                           const Call& call);
+
+// ranks: (queries,) 1-based rank of row rows[q] for query q; 0 where rows[q] is negative.
+void self_ranks(Codes codes, Codes queries, const std::int64_t* rows, std::int64_t* ranks, const Call& call);
+
+// Of ranks as relevant_ranks gives them: for each query, how many are at most its cut-off, and the sum of j /
+// rank over them, j = 1, 2, ...
+void rank_sums(const std::int64_t* offsets, std::int64_t queries, const std::int64_t* ranks,
+               const std::int64_t* cutoffs, std::int64_t* hits, double* precisions, const Call& call);
 
 }  // namespace cpu
 }  // namespace dmth_fast

@@ -265,11 +265,54 @@ py::tuple relevant_ranks(const Array<std::uint8_t>& codes, const Array<std::uint
                          const std::string& isa) {
     const Pair pair = views(codes, queries);
     const LabelPair labels = label_views(database_labels, query_labels, pair);
+    if (pair.codes.rows >> 32 != 0) throw std::invalid_argument("codes must have fewer than 2**32 rows");
     RankResult result = run(isa, threads, [&](const cpu::Call& call) {
         return cpu::relevant_ranks(pair.codes, pair.queries, labels.codes, labels.queries, call);
     });
     Array<std::int64_t> offsets(static_cast<py::ssize_t>(result.offsets.size()), result.offsets.data());
     return py::make_tuple(offsets, adopt(std::move(result.ranks), result.offsets.back()));
+}
+
+Array<std::int64_t> self_ranks(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries,
+                               const Array<std::int64_t>& rows, int threads, const std::string& isa) {
+    const Pair pair = views(codes, queries);
+    if (rows.ndim() != 1 || rows.shape(0) != pair.queries.rows) {
+        throw std::invalid_argument("rows must have one entry for each of " +
+                                    std::to_string(pair.queries.rows) + " queries");
+    }
+    for (py::ssize_t i = 0; i < rows.size(); ++i) {
+        if (rows.data()[i] < -1 || rows.data()[i] >= pair.codes.rows) {
+            throw std::invalid_argument("rows must be from -1 to " + std::to_string(pair.codes.rows - 1) +
+                                        ", got " + std::to_string(rows.data()[i]));
+        }
+    }
+    Array<std::int64_t> ranks(static_cast<py::ssize_t>(pair.queries.rows));
+    std::int64_t* data = ranks.mutable_data();
+    run(isa, threads,
+        [&](const cpu::Call& call) { cpu::self_ranks(pair.codes, pair.queries, rows.data(), data, call); });
+    return ranks;
+}
+
+py::tuple rank_sums(const Array<std::int64_t>& offsets, const Array<std::int64_t>& ranks,
+                    const Array<std::int64_t>& cutoffs, int threads, const std::string& isa) {
+    const py::ssize_t queries = cutoffs.size();
+    if (offsets.ndim() != 1 || ranks.ndim() != 1 || cutoffs.ndim() != 1 || offsets.size() != queries + 1) {
+        throw std::invalid_argument("offsets must have one entry more than cutoffs");
+    }
+    for (py::ssize_t i = 0; i <= queries; ++i) {
+        const std::int64_t least = i == 0 ? 0 : offsets.data()[i - 1];
+        if (offsets.data()[i] < least || offsets.data()[i] > ranks.size()) {
+            throw std::invalid_argument("offsets must ascend from 0 to the number of ranks");
+        }
+    }
+    Array<std::int64_t> hits(queries);
+    Array<double> precisions(queries);
+    std::int64_t* hit_data = hits.mutable_data();
+    double* precision_data = precisions.mutable_data();
+    run(isa, threads, [&](const cpu::Call& call) {
+        cpu::rank_sums(offsets.data(), queries, ranks.data(), cutoffs.data(), hit_data, precision_data, call);
+    });
+    return py::make_tuple(hits, precisions);
 }
 
 Codes index_view(const cpu::Index& index, const Array<std::uint8_t>& codes, const char* name) {
@@ -420,6 +463,9 @@ PYBIND11_MODULE(_core, m) {
           py::arg("query_labels").noconvert(), py::arg("bits"), py::arg("levels"), threads, isa);
     m.def("relevant_ranks", &relevant_ranks, codes, queries, py::arg("database_labels"),
           py::arg("query_labels"), threads, isa);
+    m.def("self_ranks", &self_ranks, codes, queries, py::arg("rows").noconvert(), threads, isa);
+    m.def("rank_sums", &rank_sums, py::arg("offsets").noconvert(), py::arg("ranks").noconvert(),
+          py::arg("cutoffs").noconvert(), threads, isa);
     py::class_<cpu::Index>(m, "Index")
         .def(py::init(&make_index), py::arg("bytes"))
         .def("__len__", &index_size)

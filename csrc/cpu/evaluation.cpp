@@ -98,48 +98,4 @@ void graded_histograms(Codes codes, Codes queries, Labels code_labels, Labels qu
     }
 }
 
-RankResult relevant_ranks(Codes codes, Codes queries, Labels code_labels, Labels query_labels,
-                          const Call& call) {
-    const auto bins = static_cast<std::size_t>(codes.bytes) * 8 + 1;
-    std::vector<std::vector<std::int64_t>> lists(static_cast<std::size_t>(queries.rows));
-    const auto rank = [&](std::int64_t q, int) {
-        std::vector<std::int64_t> before(bins + 1, 0);  // rows before the next one at each distance
-        std::vector<std::int64_t> place(bins + 1, 0);   // where the next relevant one's rank is written
-        for_tiles(codes, queries, code_labels, query_labels, q, 0, codes.rows, *call.kernels,
-                  [&](const std::int32_t* distances, const std::uint8_t* flags, std::int64_t n) {
-                      for (std::int64_t i = 0; i < n; ++i) {
-                          const auto bin = static_cast<std::size_t>(distances[i]) + 1;
-                          ++before[bin];
-                          place[bin] += flags[i];
-                      }
-                  });
-        for (std::size_t d = 1; d <= bins; ++d) {
-            before[d] += before[d - 1];
-            place[d] += place[d - 1];
-        }
-        std::vector<std::int64_t> ranks(static_cast<std::size_t>(place[bins]));
-        for_tiles(codes, queries, code_labels, query_labels, q, 0, codes.rows, *call.kernels,
-                  [&](const std::int32_t* distances, const std::uint8_t* flags, std::int64_t n) {
-                      for (std::int64_t i = 0; i < n; ++i) {
-                          const auto d = static_cast<std::size_t>(distances[i]);
-                          const std::int64_t rank_of = ++before[d];
-                          if (flags[i] != 0) ranks[static_cast<std::size_t>(place[d]++)] = rank_of;
-                      }
-                  });
-        lists[static_cast<std::size_t>(q)] = std::move(ranks);
-    };
-    RankResult result;
-    result.offsets.assign(static_cast<std::size_t>(queries.rows) + 1, 0);
-    if (!parallel_for(queries.rows, call.threads, rank, call.interrupted)) return result;
-    for (std::size_t q = 0; q < lists.size(); ++q) {
-        result.offsets[q + 1] = result.offsets[q] + static_cast<std::int64_t>(lists[q].size());
-    }
-    result.ranks =
-        std::make_unique_for_overwrite<std::int64_t[]>(static_cast<std::size_t>(result.offsets.back()));
-    for (std::size_t q = 0; q < lists.size(); ++q) {
-        std::copy(lists[q].begin(), lists[q].end(), result.ranks.get() + result.offsets[q]);
-    }
-    return result;
-}
-
 }  // namespace dmth_fast::cpu

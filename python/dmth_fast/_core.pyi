@@ -46,6 +46,20 @@ def relevant_ranks(
     threads: int,
     isa: str,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]: ...
+def self_ranks(
+    codes: npt.NDArray[np.uint8],
+    queries: npt.NDArray[np.uint8],
+    rows: npt.NDArray[np.int64],
+    threads: int,
+    isa: str,
+) -> npt.NDArray[np.int64]: ...
+def rank_sums(
+    offsets: npt.NDArray[np.int64],
+    ranks: npt.NDArray[np.int64],
+    cutoffs: npt.NDArray[np.int64],
+    threads: int,
+    isa: str,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]: ...
 
 class Index:
     def __init__(self, bytes: int) -> None: ...

@@ -94,6 +94,52 @@ def test_several_chunks_and_groups(bits: int, rows: int, queries: int) -> None:
         assert_same(got, (every, counted(reference.relevance(hot, hot_wanted))), isa)
 
 
+@thorough
+@given(problems(), st.booleans(), st.sampled_from([1, 3, 70]))
+def test_ranks(problem: tuple[Array, Array, int, np.random.Generator], multi_hot: bool, labels: int) -> None:
+    codes, queries, _, rng = problem
+    if multi_hot:
+        of_rows, of_queries = masks(rng, len(codes), labels, 0.1), masks(rng, len(queries), labels, 0.3)
+    else:
+        of_rows, of_queries = rng.integers(-1, labels, len(codes)), rng.integers(-1, labels, len(queries))
+    check("relevant_ranks", codes, queries, of_rows, of_queries)
+    check("self_ranks", codes, queries, rng.integers(-1, len(codes), len(queries)))
+
+
+def test_ranks_of_several_groups() -> None:
+    """More queries than histograms are kept at one time."""
+    rng = np.random.default_rng(3)
+    codes, queries = clustered_codes(rng, 300, 20, 5, 0.2), clustered_codes(rng, 1700, 20, 5, 0.2)
+    check("relevant_ranks", codes, queries, rng.integers(0, 3, 300), rng.integers(0, 4, 1700))
+
+
+@given(st.lists(st.sets(st.integers(1, 300), max_size=40), min_size=1, max_size=5), st.integers(0, 400))
+def test_rank_sums(found: list[set[int]], cutoff: int) -> None:
+    offsets = np.cumsum([0, *map(len, found)])
+    ranks = np.array([rank for row in found for rank in sorted(row)], dtype=np.int64)
+    hits, precisions = native.rank_sums(offsets, ranks, np.full(len(found), cutoff), threads=2)
+    for i, row in enumerate(found):
+        within = sorted(rank for rank in row if rank <= cutoff)
+        assert hits[i] == len(within)
+        assert precisions[i] == pytest.approx(sum(j / rank for j, rank in enumerate(within, 1)), rel=1e-13)
+
+
+def test_ranks_are_checked() -> None:
+    codes = np.zeros((3, 2), np.uint8)
+    for rows, message in (
+        ([0, 1], "rows must have one entry"),
+        ([0, 1, 3], "rows must be from -1 to 2, got 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            native.self_ranks(codes, codes, np.array(rows))
+    ranks, cutoffs = np.array([1, 2]), np.array([5])
+    for offsets in ([0], [0, 3], [1, 0], [-1, 2]):
+        with pytest.raises(ValueError, match="offsets must"):
+            native.rank_sums(np.array(offsets), ranks, cutoffs)
+    with pytest.raises(TypeError):
+        native.rank_sums(np.array([0, 2]), ranks.astype(np.int32), cutoffs)
+
+
 def test_grades_are_checked() -> None:
     codes, labels = np.zeros((3, 2), np.uint8), np.ones((3, 1), np.uint64)
     for levels in (0, 4098):

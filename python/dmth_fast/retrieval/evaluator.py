@@ -234,7 +234,7 @@ class Evaluator:
         if not len(self):
             raise ValueError("the database must hold at least one code to be evaluated, none was added")
         tied = TiedRankings(every=self._every.copy(), relevant=self._relevant.copy())
-        values = values_of(tied, self._settings)
+        values = values_of(tied, self._settings, self._threads)
         if self._settings["graded"]:
             values |= graded_values(self._graded, self._num_labels, self._settings)
         return summarised(
@@ -244,6 +244,7 @@ class Evaluator:
             num_items=len(self),
             unlabelled_queries=unlabelled_rows(np.zeros(0) if self._labels is None else self._labels),
             num_unlabelled_items=int(self._counts[1]),
+            threads=self._threads,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """Differences of harmonic numbers and cumulated discounts, for closed forms over ties."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from dmth_fast.retrieval.arguments import Array
 
 _SMALL = 64
+_KEPT = 2**14  # discounts of so many ranks are kept for the next caller
 _TABLE = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, _SMALL + 1))])
 
 
@@ -39,8 +42,15 @@ def cumulated_discounts(count: int) -> Array:
     >>> cumulated_discounts(1).tolist()
     [0.0, 1.0]
     """
+    return _cumulated_discounts(count) if count <= _KEPT else _cumulated_discounts.__wrapped__(count)
+
+
+@lru_cache(maxsize=16)
+def _cumulated_discounts(count: int) -> Array:
     ranks = np.arange(1, count + 1, dtype=np.float64)
-    return np.concatenate([[0.0], np.cumsum(1.0 / np.log2(1.0 + ranks))])
+    sums = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(1.0 + ranks))])
+    sums.setflags(write=False)
+    return sums
 
 
 def _tail(x: Array) -> Array:

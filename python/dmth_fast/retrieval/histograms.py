@@ -101,7 +101,7 @@ class Comparison:
             ranks = (ranks - (ranks > own[owner]))[kept]
             offsets = np.concatenate([[0], np.cumsum(np.bincount(owner[kept], minlength=len(items)))])
             items = items - (self.excluded[rows] >= 0)
-        return StrictRankings(offsets=offsets, ranks=ranks, num_items=items)
+        return StrictRankings(offsets=offsets, ranks=ranks, num_items=items, threads=self.threads)
 
     def distances(self, rows: slice) -> Array:
         """(q', n) int32 distances of the queries in ``rows``."""
@@ -120,13 +120,9 @@ class Comparison:
     def _own_ranks(self, rows: slice) -> Array:
         """Rank of each query's excluded row; beyond every rank where there is none."""
         assert self.excluded is not None
-        ranks = np.full(len(self.excluded[rows]), np.iinfo(np.int64).max)
-        distances = self.distances(rows)
-        for i, own in enumerate(self.excluded[rows]):
-            if own >= 0:
-                nearer = np.count_nonzero(distances[i] < distances[i, own])
-                ranks[i] = nearer + np.count_nonzero(distances[i, :own] == distances[i, own]) + 1
-        return ranks
+        own = self.excluded[rows]
+        ranks = native.self_ranks(self.database_codes, self.query_codes[rows], own, threads=self.threads)
+        return np.where(own < 0, np.iinfo(np.int64).max, ranks)
 
 
 def checked_exclusion(exclude: object, queries: Array, database: Array) -> Array | None:

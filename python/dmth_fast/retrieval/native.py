@@ -38,8 +38,10 @@ __all__ = [
     "pack",
     "range_count",
     "range_search",
+    "rank_sums",
     "relevant_ranks",
     "search",
+    "self_ranks",
     "thread_count",
 ]
 
@@ -356,6 +358,65 @@ def relevant_ranks(
     return _core.relevant_ranks(
         codes, queries, database_labels, query_labels, thread_count(threads), _isa(isa)
     )
+
+
+def self_ranks(
+    codes: Codes, queries: Codes, rows: Ids, *, threads: int | None = None, isa: str | None = None
+) -> npt.NDArray[np.int64]:
+    """Rank of one given row of each query in the order (distance, id).
+
+    Args:
+        codes: ``(n, bytes)`` uint8, the database.
+        queries: ``(q, bytes)`` uint8.
+        rows: ``(q,)`` int64, a row of the database for each query, or -1 for none.
+        threads: See the module.
+        isa: See the module.
+
+    Returns:
+        ``(q,)`` int64, 1-based; 0 where there is no row.
+
+    Raises:
+        TypeError: ``rows`` of another dtype.
+        ValueError: ``rows`` of another length, or out of range.
+
+    Example:
+        >>> codes = np.array([[1], [2], [1]], np.uint8)
+        >>> self_ranks(codes, codes[:2], np.array([2, -1]))
+        array([2, 0])
+    """
+    return _core.self_ranks(codes, queries, rows, thread_count(threads), _isa(isa))
+
+
+def rank_sums(
+    offsets: npt.NDArray[np.int64],
+    ranks: npt.NDArray[np.int64],
+    cutoffs: npt.NDArray[np.int64],
+    *,
+    threads: int | None = None,
+    isa: str | None = None,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """What the average precision of a ranking is made of.
+
+    Args:
+        offsets: ``(q + 1,)`` int64, as :func:`relevant_ranks` gives them.
+        ranks: int64, ascending within each query.
+        cutoffs: ``(q,)`` int64.
+        threads: See the module.
+        isa: See the module.
+
+    Returns:
+        ``(q,)`` int64 numbers of ranks up to the cut-off, and ``(q,)`` float64 sums over them of j / rank,
+        j = 1, 2, ... .
+
+    Raises:
+        TypeError: Another dtype.
+        ValueError: Offsets that do not fit.
+
+    Example:
+        >>> rank_sums(np.array([0, 3]), np.array([1, 4, 9]), np.array([8]))
+        (array([2]), array([1.5]))
+    """
+    return _core.rank_sums(offsets, ranks, cutoffs, thread_count(threads), _isa(isa))
 
 
 class Store:

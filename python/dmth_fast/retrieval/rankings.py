@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from dmth_fast.retrieval import native
 from dmth_fast.retrieval.arguments import Array
 from dmth_fast.retrieval.harmonic import cumulated_discounts, harmonic_difference
 
@@ -57,23 +58,30 @@ class Rankings(Protocol):
 class TiedRankings:
     """Rankings known up to the order inside each group of ties; answers are expectations over them.
 
+    Sums over whole groups are made once for all cut-offs; a cut-off adds its share of the group that it
+    straddles.
+
     Attributes:
         every: (q, groups) int64, items in each group, groups in ranked order.
         relevant: (q, groups) int64, the relevant ones among them.
         gains: (q, groups) float64, their summed gains where relevance is graded; None counts 1 each.
+        starts: (q, groups) int64, items before each group, where others lie between them.
+        items: (q,) int64, all items, with ``starts``.
     """
 
     every: Array
     relevant: Array
     gains: Array | None = None
+    starts: Array | None = None
+    items: Array | None = None
 
-    @property
+    @cached_property
     def num_items(self) -> Array:
         """(q,) int64."""
-        count: Array = self.every.sum(axis=1)
+        count: Array = self.every.sum(axis=1) if self.items is None else self.items
         return count
 
-    @property
+    @cached_property
     def num_relevant(self) -> Array:
         """(q,) int64."""
         count: Array = self.relevant.sum(axis=1)
@@ -81,21 +89,19 @@ class TiedRankings:
 
     def ordered(self, ties: str) -> "TiedRankings":
         """The same with relevant items first ("optimistic") or last ("pessimistic") in each group."""
-        parts = [self.relevant, self.every - self.relevant]
-        if ties == "pessimistic":
-            parts.reverse()
-        relevant = [self.relevant, np.zeros_like(self.relevant)]
-        if ties == "pessimistic":
-            relevant.reverse()
-        shape = (len(self.every), 2 * self.every.shape[1])
+        others = self.every - self.relevant
         return TiedRankings(
-            every=np.stack(parts, axis=2).reshape(shape), relevant=np.stack(relevant, axis=2).reshape(shape)
+            every=self.relevant,
+            relevant=self.relevant,
+            starts=self._before + others if ties == "pessimistic" else self._before,
+            items=self.num_items,
         )
 
     def hits_within(self, k: Array) -> Array:
         """E = N+_{d-1} + (K - N_{d-1}) n+_d / n_d in the group d that straddles K."""
-        taken = np.clip(k[:, None] - self._before, 0, self.every)
-        hits: Array = (taken * ratio(self.relevant, self.every)).sum(axis=1)
+        rows, groups, taken = self._straddling(k)
+        share = ratio(self.relevant[rows, groups], self.every[rows, groups])
+        hits: Array = self._hits_before[rows, groups] + taken * share
         return hits
 
     def precision_sum(self, k: Array) -> Array:
@@ -105,8 +111,12 @@ class TiedRankings:
         gains before group d, s = min(n, K - N) its ranks within K, rho = (n+ - 1) / (n - 1), and g the
         mean gain of its relevant items. Where relevance is not graded, g = 1 and G = N+.
         """
-        rows, groups = self._hit_groups(k)
-        return np.bincount(rows, self._precision_terms(rows, groups, k), minlength=len(k))
+        rows, groups, taken = self._straddling(k)
+        whole = taken == self.every[rows, groups]
+        value: Array = self._precision_before[rows, groups + whole]
+        cut = np.flatnonzero(~whole & (self.relevant[rows, groups] > 0))
+        value[cut] += self._precision_terms(rows[cut], groups[cut], taken[cut])
+        return value
 
     def mean_precision(self, k: Array) -> Array:
         """The expected ratio of the precision sum and the number of hits, both random in one group.
@@ -114,43 +124,47 @@ class TiedRankings:
         Given m relevant items in the s ranks of the straddling group, the closed form holds with
         share m / s and rho = (m - 1) / (s - 1); m is hypergeometric.
         """
-        rows, groups = self._hit_groups(k)
-        terms = self._precision_terms(rows, groups, k)
+        rows, groups, taken = self._straddling(k)
         n, relevant, before = (part[rows, groups] for part in (self.every, self.relevant, self._before))
-        taken = np.minimum(n, k[rows] - before)
-        random = (taken < n) & (relevant < n)
-        earned, g = self._gains_before[rows, groups], self._mean_gain[rows, groups]
-        total = np.bincount(rows, np.where(random, 0.0, terms), minlength=len(k))
-        hits = np.bincount(rows, np.where(random, 0, np.minimum(taken, relevant)), minlength=len(k))
+        random = (taken < n) & (relevant > 0) & (relevant < n)
+        hits = self._hits_before[rows, groups] + np.minimum(taken, relevant) * ~random
+        total = np.where(random, self._precision_before[rows, groups], self.precision_sum(k))
         value = ratio(total, hits)
-        for j in np.flatnonzero(random):
-            i, slots, rank = rows[j], int(taken[j]), int(before[j])
-            m, probability = hypergeometric(int(n[j]), int(relevant[j]), slots)
+        earned, g = self._gains_before[rows, groups], self._mean_gain(rows, groups)
+        for i in np.flatnonzero(random):
+            slots, rank = int(taken[i]), int(before[i])
+            m, probability = hypergeometric(int(n[i]), int(relevant[i]), slots)
             rho = ratio(np.maximum(m - 1, 0), np.full(m.shape, slots - 1))
             step = float(harmonic_difference(np.array(rank), np.array(rank + slots)))
-            inside = (m / slots) * ((earned[j] + g[j] * (1 - rho * (rank + 1))) * step + g[j] * rho * slots)
+            inside = (m / slots) * ((earned[i] + g[i] * (1 - rho * (rank + 1))) * step + g[i] * rho * slots)
             value[i] = (probability * ratio(total[i] + inside, hits[i] + m)).sum()
         return value
 
     def gains_within(self, k: Array) -> Array:
         """As :meth:`hits_within`, of gains."""
-        taken = np.clip(k[:, None] - self._before, 0, self.every)
+        rows, groups, taken = self._straddling(k)
         gains = self.relevant if self.gains is None else self.gains
-        total: Array = (taken * ratio(gains, self.every)).sum(axis=1)
+        total: Array = self._gains_before[rows, groups] + taken * ratio(
+            gains[rows, groups], self.every[rows, groups]
+        )
         return total
 
     def discounted_hits(self, k: Array) -> Array:
         """The relevant share of each group times the discounts of its ranks."""
-        return discounted_sum(self.every, self.relevant.astype(np.float64), k)
+        rows, groups = np.nonzero((self.relevant > 0) & (self._before < k[:, None]))
+        n, relevant, before = (part[rows, groups] for part in (self.every, self.relevant, self._before))
+        discounts = cumulated_discounts(int(k.max(initial=0)))
+        step = discounts[np.minimum(before + n, k[rows])] - discounts[before]
+        return np.bincount(rows, relevant / n * step, minlength=len(k))
 
     def first_rank(self) -> Array:
         """N + (n + 1) / (n+ + 1) in the first group with a relevant item: the mean of a minimum."""
-        before, n, relevant, found = self._first_group()
+        before, n, relevant, found = self._first_group
         return np.where(found, before + (n + 1) / (relevant + 1), np.inf)
 
     def reciprocal_rank(self) -> Array:
         """``sum_x P(x) / (N + x)``, P(x) = C(n - x, n+ - 1) / C(n, n+) that x is the first hit."""
-        before, n, relevant, found = self._first_group()
+        before, n, relevant, found = self._first_group
         single = found & (relevant == 1)
         value = np.where(single, ratio(harmonic_difference(before, before + n), n), 0.0)
         active = np.flatnonzero(found & ~single)
@@ -169,20 +183,30 @@ class TiedRankings:
     @cached_property
     def _before(self) -> Array:
         """(q, groups): items before each group."""
-        return np.cumsum(self.every, axis=1) - self.every
+        return np.cumsum(self.every, axis=1) - self.every if self.starts is None else self.starts
+
+    @cached_property
+    def _hits_before(self) -> Array:
+        """(q, groups) int64: relevant items before each group."""
+        return np.cumsum(self.relevant, axis=1) - self.relevant
 
     @cached_property
     def _gains_before(self) -> Array:
-        """(q, groups) float64: summed gain before each group."""
-        gains = self.relevant if self.gains is None else self.gains
-        before: Array = np.cumsum(gains, axis=1, dtype=np.float64) - gains
+        """(q, groups): summed gain before each group."""
+        if self.gains is None:
+            return self._hits_before
+        before: Array = np.cumsum(self.gains, axis=1, dtype=np.float64) - self.gains
         return before
 
     @cached_property
-    def _mean_gain(self) -> Array:
-        """(q, groups) float64: mean gain of each group's relevant items."""
-        return np.ones(self.relevant.shape) if self.gains is None else ratio(self.gains, self.relevant)
+    def _precision_before(self) -> Array:
+        """(q, groups + 1) float64: terms of :meth:`precision_sum` of all whole groups before each."""
+        rows, groups = np.nonzero(self.relevant)
+        terms = np.zeros((len(self.every), self.every.shape[1] + 1))
+        terms[rows, groups + 1] = self._precision_terms(rows, groups, self.every[rows, groups])
+        return np.cumsum(terms, axis=1, out=terms)
 
+    @cached_property
     def _first_group(self) -> tuple[Array, Array, Array, Array]:
         """Items before the first group with a hit, its size, its hits, and whether there is one."""
         rows = np.arange(len(self.every))
@@ -191,18 +215,25 @@ class TiedRankings:
         before, n, relevant = (part[rows, group].astype(np.float64) for part in parts)
         return before, n, relevant, relevant > 0
 
-    def _hit_groups(self, k: Array) -> tuple[Array, Array]:
-        """Rows and columns of the groups with a hit that begin within ``k``: only they count."""
-        rows, groups = np.nonzero((self.relevant > 0) & (self._before < k[:, None]))
-        return rows, groups
+    def _mean_gain(self, rows: Array, groups: Array) -> Array:
+        """Mean gain of the relevant items of some groups."""
+        if self.gains is None:
+            return np.ones(rows.shape)
+        return ratio(self.gains[rows, groups], self.relevant[rows, groups])
 
-    def _precision_terms(self, rows: Array, groups: Array, k: Array) -> Array:
-        """The terms of :meth:`precision_sum` for some groups."""
-        parts = (self.every, self.relevant, self._before, self._gains_before, self._mean_gain)
-        n, relevant, before, earned, g = (part[rows, groups].astype(np.float64) for part in parts)
-        taken = np.minimum(n, k[rows] - before)
+    def _straddling(self, k: Array) -> tuple[Array, Array, Array]:
+        """Rows, the last group of each that begins within ``k``, and its items within."""
+        rows = np.arange(len(k))
+        groups = np.maximum(np.count_nonzero(self._before < k[:, None], axis=1) - 1, 0)
+        return rows, groups, np.clip(k - self._before[rows, groups], 0, self.every[rows, groups])
+
+    def _precision_terms(self, rows: Array, groups: Array, taken: Array) -> Array:
+        """The terms of :meth:`precision_sum` for ``taken`` ranks of some groups."""
+        parts = (self.every, self.relevant, self._before, self._gains_before)
+        n, relevant, before, earned = (part[rows, groups].astype(np.float64) for part in parts)
         rho = (relevant - 1) / np.maximum(n - 1, 1)
         step = harmonic_difference(before, before + taken)
+        g = 1.0 if self.gains is None else self._mean_gain(rows, groups)
         terms: Array = relevant / n * ((earned + g * (1 - rho * (before + 1))) * step + g * rho * taken)
         return terms
 
@@ -215,11 +246,13 @@ class StrictRankings:
         offsets: (q + 1,) int64.
         ranks: (offsets[-1],) int64, 1-based, ascending for each query.
         num_items: (q,) int64.
+        threads: threads to use; None for all cores.
     """
 
     offsets: Array
     ranks: Array
     num_items: Array
+    threads: int | None = None
 
     @property
     def num_relevant(self) -> Array:
@@ -228,19 +261,24 @@ class StrictRankings:
 
     def hits_within(self, k: Array) -> Array:
         """A count."""
-        return (self._stops(k) - self.offsets[:-1]).astype(np.float64)
+        return self._sums(k)[0].astype(np.float64)
 
     def precision_sum(self, k: Array) -> Array:
         """The j-th relevant item at rank r has precision j / r."""
-        return self._sum(self._precisions, k)
+        return self._sums(k)[1]
 
     def mean_precision(self, k: Array) -> Array:
         """A plain ratio."""
-        return ratio(self.precision_sum(k), self.hits_within(k))
+        hits, precisions = self._sums(k)
+        return ratio(precisions, hits)
 
     def discounted_hits(self, k: Array) -> Array:
         """A plain sum."""
-        return self._sum(self._discounts, k)
+        hits = self._sums(k)[0]
+        owner = np.repeat(np.arange(len(hits)), hits)
+        place = np.arange(len(owner)) - np.repeat(np.cumsum(hits) - hits, hits)
+        ranks = self.ranks[self.offsets[owner] + place]
+        return np.bincount(owner, 1.0 / np.log2(1.0 + ranks), minlength=len(hits))
 
     def first_rank(self) -> Array:
         """The first of each row."""
@@ -253,34 +291,10 @@ class StrictRankings:
         """1 / infinity is 0 where there is none."""
         return 1.0 / self.first_rank()
 
-    @cached_property
-    def _keys(self) -> Array:
-        """Ranks made ascending over all rows, to be searched at once."""
-        return self.ranks + np.repeat(np.arange(len(self.num_items)) * self._span, self.num_relevant)
-
-    @property
-    def _span(self) -> int:
-        return int(self.num_items.max(initial=0)) + 1
-
-    @cached_property
-    def _precisions(self) -> Array:
-        starts = np.repeat(self.offsets[:-1], self.num_relevant)
-        return np.append((np.arange(len(self.ranks)) - starts + 1) / self.ranks, 0.0)
-
-    @cached_property
-    def _discounts(self) -> Array:
-        return np.append(1.0 / np.log2(1.0 + self.ranks), 0.0)
-
-    def _stops(self, k: Array) -> Array:
-        """(q,): where in ``ranks`` each row's ranks up to ``k`` end."""
-        bounds = np.arange(len(self.num_items)) * self._span + np.minimum(k, self.num_items)
-        return np.searchsorted(self._keys, bounds, side="right")
-
-    def _sum(self, values: Array, k: Array) -> Array:
-        """Sum each row's values up to ``k``; one value more than ranks, so that any end is in range."""
-        bounds = np.stack([self.offsets[:-1], self._stops(k)], axis=1)
-        sums = np.add.reduceat(values, bounds.ravel())[::2]
-        return np.where(bounds[:, 0] < bounds[:, 1], sums, 0.0)
+    def _sums(self, k: Array) -> tuple[Array, Array]:
+        """(q,) hits within ``k``, and the sum of their precisions."""
+        cutoffs = np.ascontiguousarray(k, dtype=np.int64)
+        return native.rank_sums(self.offsets, self.ranks, cutoffs, threads=self.threads)
 
 
 def hypergeometric(items: int, marked: int, draws: int) -> tuple[Array, Array]:

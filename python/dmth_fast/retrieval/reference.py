@@ -109,6 +109,13 @@ def relevant_ranks(
     return offsets, np.concatenate([*rows, np.zeros(0)]).astype(np.int64)
 
 
+def self_ranks(codes: Array, queries: Array, rows: Array) -> Array:
+    """(q,) int64 1-based rank of one code of each query in (distance, id) order; 0 where its row is -1."""
+    order = np.argsort(hamming_distances(codes, queries), axis=1, kind="stable")
+    ranks = [0 if row < 0 else int(np.argmax(of == row)) + 1 for of, row in zip(order, rows, strict=True)]
+    return np.array(ranks, dtype=np.int64)
+
+
 def rankings(distances: Array, gains: Array, ties: str) -> Iterator[Array]:
     """The orders of one query's items that a tie rule allows, each an array of row numbers.
 

@@ -1,11 +1,12 @@
 """From rankings to a report: the choices of an evaluation, its values per query, their means."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 
-from dmth_fast.retrieval import metrics
+from dmth_fast.retrieval import metrics, native
 from dmth_fast.retrieval.arguments import Array, choice, describe, integer, optional_integer
 from dmth_fast.retrieval.graded import GAINS, GRADES
 from dmth_fast.retrieval.rankings import Rankings, TiedRankings
@@ -18,8 +19,10 @@ from dmth_fast.retrieval.report import (
     Report,
 )
 
+T = TypeVar("T")
+
 # Bins of histograms that are turned into metrics at one time.
-_BINS_AT_ONCE = 2**20
+_BINS_AT_ONCE = 2**16
 
 BOUNDS = ("average_precision_pessimistic", "average_precision_optimistic")
 
@@ -86,19 +89,34 @@ def metrics_per_query(rankings: Rankings, settings: Mapping[str, Any]) -> dict[s
     return values
 
 
-def values_of(tied: TiedRankings, settings: Mapping[str, Any]) -> dict[str, Array]:
-    """:func:`metrics_per_query` under any rule but "stable", and :func:`tie_bounds`.
+def values_of(
+    tied: TiedRankings, settings: Mapping[str, Any], threads: int | None = None
+) -> dict[str, Array]:
+    """:func:`metrics_per_query` under any rule but "stable", and :func:`tie_bounds`."""
 
-    In blocks of queries, since each closed form takes some ten arrays of the histograms' size.
+    def values(block: TiedRankings, _: slice) -> dict[str, Array]:
+        ranked = block if settings["ties"] == "expected" else block.ordered(settings["ties"])
+        return metrics_per_query(ranked, settings) | tie_bounds(block, settings)
+
+    parts = _of_blocks(values, tied, threads)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _of_blocks(
+    function: Callable[[TiedRankings, slice], T], tied: TiedRankings, threads: int | None
+) -> list[T]:
+    """What ``function`` makes of each block of queries, whose arrays stay in the cache.
+
+    The blocks do not depend on the number of threads, and so neither do the results, to the last digit.
     """
     step = max(1, _BINS_AT_ONCE // tied.every.shape[1])
-    parts = []
-    for start in range(0, len(tied.every), step):
-        rows = slice(start, start + step)
-        block = TiedRankings(every=tied.every[rows], relevant=tied.relevant[rows])
-        ranked = block if settings["ties"] == "expected" else block.ordered(settings["ties"])
-        parts.append(metrics_per_query(ranked, settings) | tie_bounds(block, settings))
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    rows = [slice(start, start + step) for start in range(0, len(tied.every), step)]
+    blocks = [TiedRankings(every=tied.every[part], relevant=tied.relevant[part]) for part in rows]
+    workers = min(native.thread_count(threads), len(blocks))
+    if workers == 1:
+        return list(map(function, blocks, rows))
+    with ThreadPoolExecutor(workers) as pool:  # NumPy releases the interpreter's lock over such arrays
+        return list(pool.map(function, blocks, rows))
 
 
 def tie_bounds(tied: TiedRankings, settings: Mapping[str, Any]) -> dict[str, Array]:
@@ -120,6 +138,7 @@ def summarised(
     unlabelled_queries: Array,
     num_unlabelled_items: int,
     counted: Array | None = None,
+    threads: int | None = None,
 ) -> Report:
     """The report of per-query values.
 
@@ -132,6 +151,7 @@ def summarised(
         unlabelled_queries: rows of the queries without a label.
         num_unlabelled_items: database items without a label.
         counted: (q,) bool, which queries enter the means; all by default.
+        threads: threads to use; None for all cores.
 
     Raises:
         ValueError: an empty query under "error", or no query left to count.
@@ -149,19 +169,38 @@ def summarised(
         raise ValueError("at least one query must have a relevant item under empty='skip', none has")
     empty_balls, distances, values = None, None, dict(per_query)
     if tied is not None:
-        balls_of_all = metrics.precision_within(tied)
-        for name, by_cost in ((RADIUS_AWARE, False), (RADIUS_AWARE_BY_COST, True)):
-            values[name] = metrics.radius_aware_average_precision(
-                balls_of_all, settings["empty_ball"], by_cost=by_cost
-            )
-        precision, recall = balls_of_all[chosen], metrics.recall_within(tied)[chosen]
-        interpolated = interpolated_precision(precision, recall).mean(axis=0)
-        empty_balls = np.isnan(precision).sum(axis=0)
-        relevant = tied.relevant[chosen].sum(axis=0)
-        distances = DistanceHistograms(relevant, tied.every[chosen].sum(axis=0) - relevant)
-        filled = np.maximum(len(precision) - empty_balls, 1)
-        balls = filled if settings["empty_ball"] == "skip" else len(precision)
-        curve = PRCurve(recall.mean(axis=0), np.nansum(precision, axis=0) / balls)
+
+        def curves(block: TiedRankings, rows: slice) -> tuple[dict[str, Array], list[Array]]:
+            """Per-query values, and sums over the counted queries."""
+            balls_of_all, counts = metrics.precision_within(block), chosen[rows]
+            by_query = {
+                name: metrics.radius_aware_average_precision(
+                    balls_of_all, settings["empty_ball"], by_cost=by_cost
+                )
+                for name, by_cost in ((RADIUS_AWARE, False), (RADIUS_AWARE_BY_COST, True))
+            }
+            precision, recall = balls_of_all[counts], metrics.recall_within(block)[counts]
+            summed = [
+                np.nansum(precision, axis=0),
+                recall.sum(axis=0),
+                np.isnan(precision).sum(axis=0),
+                interpolated_precision(precision, recall).sum(axis=0),
+                block.relevant[counts].sum(axis=0),
+                block.every[counts].sum(axis=0),
+            ]
+            return by_query, summed
+
+        parts = _of_blocks(curves, tied, threads)
+        for name in parts[0][0]:
+            values[name] = np.concatenate([by_query[name] for by_query, _ in parts])
+        precision, recall, empty_balls, interpolated, relevant, every = (
+            np.sum(parts_of, axis=0) for parts_of in zip(*(summed for _, summed in parts), strict=True)
+        )
+        number = np.count_nonzero(chosen)
+        interpolated = interpolated / number
+        distances = DistanceHistograms(relevant, every - relevant)
+        filled = np.maximum(number - empty_balls, 1)
+        curve = PRCurve(recall / number, precision / (filled if settings["empty_ball"] == "skip" else number))
     else:
         assert levels is not None
         interpolated = levels[chosen].mean(axis=0)
