@@ -15,6 +15,15 @@ GRADED = {"bits": 12, "precision_at": [3, 9], "graded": "cosine"}
 EXCLUDE = np.array([3, -1, 4, 39, 0, 7])
 
 
+def refusal(call) -> str:
+    """What a call is refused for."""
+    try:
+        call()
+    except (ValueError, RuntimeError) as error:
+        return str(error)
+    return ""
+
+
 def reduce_in_process(rank: int, port: int, results) -> None:
     """Evaluate every second item, sum with the other process, and try to sum with other settings.
 
@@ -35,11 +44,12 @@ def reduce_in_process(rank: int, port: int, results) -> None:
     evaluator.all_reduce()
     graded.all_reduce()
     other = Evaluator(QUERIES, QUERY_LABELS, bits=12, top_k=rank + 1)
-    try:
-        other.all_reduce()
-        refused = ""
-    except ValueError as error:
-        refused = str(error)
+    refused = [
+        refusal(other.all_reduce),
+        refusal(graded.all_reduce),
+        refusal(lambda: graded.update(CODES, ROWS)),
+        refusal(lambda: graded.merge(graded)),
+    ]
     reports = [part.compute().to_json(per_query=True) for part in (evaluator, graded)]
     results.put((reports, refused, str(state.distributed_type)))
     distributed.destroy_process_group()

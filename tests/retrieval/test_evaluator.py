@@ -160,7 +160,10 @@ def test_two_processes():
     assert [reports for reports, _, _ in found] == [
         [part.to_json(per_query=True) for part in (expected, graded)]
     ] * 2
-    assert all("same queries and settings" in refused for _, refused, _ in found)
+    for _, refused, _ in found:
+        assert "same queries and settings" in refused[0]
+        assert [message.split()[0] for message in refused[1:]] == ["all_reduce", "update", "merge"]
+        assert all("must come before all_reduce" in message for message in refused[1:])
     assert all("MULTI_CPU" in kind for _, _, kind in found)
 
 

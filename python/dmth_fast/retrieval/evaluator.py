@@ -127,6 +127,7 @@ class Evaluator:
         self._every = np.zeros((count, width + 1), dtype=np.int64)
         self._relevant = np.zeros_like(self._every)
         self._graded: GradedCounts = {}
+        self._reduced = False
         self._counts = np.zeros(2, dtype=np.int64)  # items, items without a label
 
     @property
@@ -158,6 +159,7 @@ class Evaluator:
             TypeError: wrong dtype, or arrays mixed with tensors.
             ValueError: wrong shape or value; the evaluator is then unchanged.
         """
+        self._refuse_reduced("update")
         are_tensors(database_codes=database_codes, database_labels=database_labels)
         bits = self._settings["bits"]
         codes = checked_codes(on_host(database_codes, "database_codes"), "database_codes", bits)
@@ -190,16 +192,17 @@ class Evaluator:
         """
         if not isinstance(other, Evaluator):
             raise TypeError(f"other must be an Evaluator, got {describe(other)}")
+        self._refuse_reduced("merge")
         self._add(other.state_dict())
 
     def all_reduce(self, group: Any = None) -> None:
-        """Sum over the processes of a ``torch.distributed`` group; all then hold the same result.
+        """Sum over the processes of a ``torch.distributed`` group; all then hold the same result, for good.
 
         Args:
             group: a process group; None for the default one.
 
         Raises:
-            RuntimeError: torch.distributed was not initialised.
+            RuntimeError: torch.distributed was not initialised, or the sum was made before.
             ValueError: the processes have other queries or settings.
         """
         import torch
@@ -209,6 +212,7 @@ class Evaluator:
             raise RuntimeError(
                 "all_reduce needs an initialised process group: torch.distributed.init_process_group"
             )
+        self._refuse_reduced("all_reduce")
         prints: list[Any] = [None] * distributed.get_world_size(group)
         distributed.all_gather_object(prints, self.fingerprint, group=group)
         if len(set(prints)) > 1:
@@ -224,6 +228,7 @@ class Evaluator:
             total = torch.from_numpy(array).to(device)
             distributed.all_reduce(total, group=group)
             array[:] = total.cpu().numpy()
+        self._reduced = True
 
     def compute(self) -> Report:
         """The report of what has been seen.
@@ -270,8 +275,15 @@ class Evaluator:
         self._check(state)
         for array in (self._every, self._relevant, self._counts):
             array[:] = 0
-        self._graded = {}
+        self._graded, self._reduced = {}, False
         self._add(state)
+
+    def _refuse_reduced(self, what: str) -> None:
+        if self._reduced:
+            raise RuntimeError(
+                f"{what} must come before all_reduce, which was called: every process holds the whole, and "
+                "adding to it would count twice"
+            )
 
     @property
     def _num_labels(self) -> Array:
