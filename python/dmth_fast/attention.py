@@ -89,14 +89,15 @@ def _draw_examples(
     axes: "Axes", weights: NDArray[np.float32], images: ImageSet, teachers: Sequence[str]
 ) -> None:
     labels = images.required_labels("a picture of attention").numpy()
-    axes.set(xlim=(-0.1, _EXAMPLES * 1.1), ylim=(len(teachers) * 1.35, -0.3))
+    axes.set(xlim=(-0.1, _EXAMPLES * 1.1), ylim=(len(teachers) * 1.7, -0.3))
     axes.axis("off")
     for k, teacher in enumerate(teachers):
-        y = 1.35 * k
+        y = 1.7 * k
         axes.text(0, y - 0.08, teacher, fontsize=9.5, weight="bold", va="bottom")
         for column, i in enumerate(np.argsort(-weights[:, k], kind="stable")[:_EXAMPLES]):
             pixels = np.moveaxis(np.asarray(images.images[int(i) : int(i) + 1])[0], 0, -1)
             x = 1.1 * column
             axes.imshow(pixels, extent=(x, x + 1, y + 1, y), interpolation="nearest", aspect="auto")
-            words = f"{images.classes[labels[i]]} {weights[i, k]:.2f}"
-            axes.text(x + 0.5, y + 1.03, words, fontsize=7.5, ha="center", va="top")
+            words = f"{images.classes[labels[i]].replace('_', ' ')}\n{weights[i, k]:.2f}"
+            axes.text(x + 0.5, y + 1.03, words, fontsize=7.5, ha="center", va="top", linespacing=1.1)
+    axes.set_aspect("equal", anchor="NW")

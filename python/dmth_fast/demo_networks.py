@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.hasher import Hasher
+from dmth_fast.learning.protocols import pick
 from dmth_fast.learning.teacher import FusedTeacher
 
 __all__ = ["DemoConfig", "Method", "NetworkConfig", "Trained", "one_thread", "pick", "train"]
@@ -247,20 +248,3 @@ class _Stage:
             print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
         elif text:
             print(text, file=sys.stderr, flush=True)
-
-
-def pick(images: ImageSet, per_class: int, seed: int) -> torch.Tensor:
-    """Draw ``per_class`` rows of each class, ascending: int64 (classes * per_class,).
-
-    Raises:
-        ValueError: A class has fewer images.
-    """
-    generator: Any = np.random.default_rng(seed)
-    labels = images.required_labels("drawing labelled images").numpy()
-    rows = []
-    for number, name in enumerate(images.classes):
-        members = np.flatnonzero(labels == number)
-        if len(members) < per_class:
-            raise ValueError(f"class {name} must have at least {per_class} images, it has {len(members)}")
-        rows.append(generator.permutation(members)[:per_class])
-    return torch.from_numpy(np.sort(np.concatenate(rows)))

@@ -84,7 +84,7 @@ class TrainConfig:
     """A run from images to a measured table.
 
     Attributes:
-        protocol: ``folder``, ``digits``, or a name that :func:`dmth_fast.protocols.make_split` knows.
+        protocol: ``folder``, ``digits``, ``digits-100``, or one of :func:`dmth_fast.protocols.make_split`.
         backbone: the student's.
         weights: safetensors file that the student starts from.
         bits: width of all codes.

@@ -11,7 +11,23 @@ from dmth_fast.grid.document import grid_markdown
 from dmth_fast.grid.queue import work
 from dmth_fast.grid.table import gather
 
-GRID = Path(__file__).with_name("digits.toml")
+GRID = Path(__file__).parents[2] / "benchmarks" / "experiments" / "digits-100.toml"
+
+# Seconds instead of minutes.
+SHORT = (
+    "seeds=[0]",
+    "backbone=tiny-6",
+    "student.training.epochs=20",
+    "student.training.unlabelled_batch=100",
+    "student.training.lr=0.004",
+    "fusion.views=8",
+    "fusion.unlabelled_views=1",
+    "fusion.training.epochs=24",
+    'teachers=[{backbone="tiny-16", name="wide", epochs=30}, {backbone="tiny-12", name="slim", epochs=30}]',
+)
+
+ALL = "labels + feature + code + relational"
+MORE = f"{ALL}, unlabelled images"
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +38,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def result(out: Path) -> dict[str, Any]:
     pytest.importorskip("sklearn")
-    grid = load_grid(GRID)
+    grid = load_grid(GRID, SHORT)
     outcome = work(grid, out, progress=False)
     assert not outcome.failed
     assert outcome.done == len(grid.cells)
@@ -33,10 +49,9 @@ def result(out: Path) -> dict[str, Any]:
 
 def test_every_row_says_what_it_costs(result: dict[str, Any]) -> None:
     rows = {row["name"]: row for row in result["rows"]}
-    assert len(rows) == 3 + 1 + 4 + 9 + 10 + 1
     for name, row in rows.items():
         assert 0 < row["map"] < 1
-        assert row["seeds"] == 2
+        assert row["seeds"] == 1
         assert row["query_microseconds"] > 0
         assert (row["images_per_second"] is None) == (name == "random codes")
         assert "networks" not in row
@@ -44,34 +59,28 @@ def test_every_row_says_what_it_costs(result: dict[str, Any]) -> None:
             assert row["macs"] > row["parameters"] > 0
     students = [row for row in result["rows"] if row["kind"] == "student"]
     assert len({row["macs"] for row in students}) == len({row["images_per_second"] for row in students}) == 1
-    assert rows["attention"]["macs"] == rows["teacher ten"]["macs"] + rows["teacher eight"]["macs"]
+    assert rows["attention"]["macs"] == rows["teacher wide"]["macs"] + rows["teacher slim"]["macs"]
     assert result["missing"] == []
 
 
 def test_what_learned_is_above_random_codes(result: dict[str, Any]) -> None:
-    above = [item for item in result["comparisons"] if item["second"] == "random codes"]
-    assert [item["first"] for item in above] == [
-        *("labels only", "labels + feature + code + relational", "attention")
-    ]
-    for item in above:
-        assert item["metric"] == "map"
-        assert item["low"] > 0.05
-        assert item["interval"] == "95 %, paired bootstrap over queries and 2 seeds"
     for row in result["rows"]:
-        assert row["kind"] == "random" or row["map"] > 0.13
+        assert (row["kind"] == "random") == (row["map"] < 0.12), row["name"]
 
 
-def test_what_cannot_be_told_apart_is_not_put_in_order(result: dict[str, Any]) -> None:
-    pairs = {(item["first"], item["second"], item["metric"]): item for item in result["comparisons"]}
-    for metric in ("map", "accuracy"):
-        for first, second in (
-            ("labels + feature + code + relational", "labels only"),
-            ("softmax average of the teachers", "best teacher"),
-        ):
-            item = pairs[first, second, metric]
-            # Wrong only if noise cannot explain it.
-            assert not item["high"] < 0, item
-    assert pairs["attention", "static", "map"]["seeds"] == 2
+def test_orderings_are_asked_for_where_they_are_beyond_noise(result: dict[str, Any]) -> None:
+    pairs = {
+        (item["first"], item["second"]): item for item in result["comparisons"] if item["metric"] == "map"
+    }
+    # Few labels: the database without labels gives several points, at any length of training.
+    assert pairs[MORE, ALL]["low"] > 0
+    assert pairs[MORE, "labels only"]["low"] > 0
+    assert pairs[MORE, ALL]["interval"] == "95 %, paired bootstrap over queries, one seed"
+    for first, second in ((ALL, "labels only"), ("labels + feature", "labels only"), ("attention", "mean")):
+        item = pairs[first, second]
+        assert item["low"] <= item["difference"] <= item["high"]
+        # Either order may come out; the wrong one only if noise can explain it.
+        assert item["high"] > 0 or second == "mean", item
 
 
 def test_attention_says_which_teacher_spoke_for_which_class(out: Path, result: dict[str, Any]) -> None:
@@ -86,10 +95,11 @@ def test_attention_says_which_teacher_spoke_for_which_class(out: Path, result: d
 def test_the_tables_of_a_document_hold_every_row_and_every_difference(result: dict[str, Any]) -> None:
     text = "\n".join(grid_markdown(result))
     for row in result["rows"]:
-        assert f"| {row['name']} (" in text
+        assert f"| {row['name']} | " in text
     assert "| method | accuracy | mAP | parameters | MACs | images/s | query |" in text
     assert "| attention minus static | " in text
     assert "- attention: mean largest weight 0." in text
-    assert "queries and 2 seeds; seeds (0, 1)" in text
-    assert "34 of 34 cells. Made by `dmth-fast grid`" in text
-    assert f"`{result['splits']['digits, seed 0']['query'][:8]}`" in text
+    assert "queries; one seed (0)" in text
+    assert "100 training images, 1,198 without labels where the row says so" in text
+    assert "23 of 23 cells. Made by `dmth-fast grid`" in text
+    assert f"`{result['splits']['digits-100, seed 0']['query'][:8]}`" in text

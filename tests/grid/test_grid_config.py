@@ -133,5 +133,5 @@ def test_the_experiments_are_valid(path: Path) -> None:
     grid = load_grid(path)
     assert len({cell.key for cell in grid.cells}) == len(grid.cells)
     for cell in grid.cells:
-        assert cell.config.bits == 64
-        assert all(teacher.seen for teacher in cell.config.teachers)
+        assert cell.config.protocol.startswith(("cifar", "digits"))
+        assert all(teacher.seen or teacher.epochs for teacher in cell.config.teachers)

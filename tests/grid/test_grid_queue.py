@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from dmth_fast.grid.command import run as run_command
 from dmth_fast.grid.config import load_grid
 from dmth_fast.grid.queue import CELLS, folder_of, states, work
 from dmth_fast.locks import held, holding
@@ -17,6 +20,23 @@ from dmth_fast.locks import held, holding
 
 def command(path: Path, out: Path, *words: str) -> list[str]:
     return [sys.executable, "-m", "dmth_fast", "grid", str(path), "--out", str(out), *words]
+
+
+def run(path: Path, out: Path, *, dry_run: bool = False) -> tuple[int, str, str]:
+    """Run the command in this process: its exit code, its output and its remarks."""
+    texts = StringIO(), StringIO()
+    consoles = [Console(file=text, width=200) for text in texts]
+    code = run_command(
+        path,
+        out,
+        changes=(),
+        seconds=None,
+        jobs=1,
+        dry_run=dry_run,
+        console=consoles[0],
+        remarks=consoles[1],
+    )
+    return code, texts[0].getvalue(), texts[1].getvalue()
 
 
 def model(out: Path, path: Path) -> bytes:
@@ -96,16 +116,17 @@ def test_a_cell_that_fails_does_not_stop_the_others(small: Path, tmp_path: Path)
     assert outcome.done == 1
     assert "FloatingPointError: training stopped in epoch 1" in outcome.failed[0][1]
     assert "Traceback" in (folder_of(out, grid.cells[0]) / "error.txt").read_text()
-    found = subprocess.run(command(small, out), capture_output=True, text=True, check=False)
-    assert found.returncode == 1
-    assert "1 of 2 cells are done" in found.stderr
+    code, _, remarks = run(small, out)
+    assert code == 1
+    assert "1 of 2 cells are done" in remarks
 
 
 def test_a_dry_run_says_what_is_left(small: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    found = subprocess.run(command(small, out, "--dry-run"), capture_output=True, text=True, check=True)
-    assert "waiting  16 bits, seed 3: student  about " in found.stdout
-    assert "2 cells, 2 to run" in found.stdout
+    code, words, _ = run(small, out, dry_run=True)
+    assert code == 0
+    assert "waiting  16 bits, seed 3: student  about " in words
+    assert "2 cells, 2 to run" in words
     assert not out.exists()
 
 

@@ -20,6 +20,9 @@ __all__ = ["FORMAT", "gather"]
 
 FORMAT = "dmth-fast-grid-1"
 
+# Those of one place stay as the file has them; a trivial row stands below its student.
+_KINDS = (("random",), ("teacher", "average"), ("fused", "untrained"), ("student", "trivial"))
+
 _Place = tuple[str, int]
 _Found = tuple[Cell, Mapping[str, Any]]
 
@@ -50,13 +53,7 @@ def gather(grid: Grid, out: Path, *, command: str, settings: str, speeds: bool =
         "metric": "mAP over the whole database, expected over ties",
         "cells": {"done": len(found), "all": len(grid.cells)},
         "missing": [cell.title for cell in grid.cells if read(folder_of(out, cell)) is None],
-        "splits": {
-            f"{item['set'] or item['protocol']}, seed {item['seed']}": {
-                "protocol": item["protocol"],
-                **item["split"],
-            }
-            for _, item in found
-        },
+        "splits": _splits(found),
         "seeds": sorted({item["seed"] for _, item in found}),
         **environment.describe(),
         "seconds": round(sum(item["seconds"] for _, item in found), 1),
@@ -66,6 +63,18 @@ def gather(grid: Grid, out: Path, *, command: str, settings: str, speeds: bool =
     }
     write_json(out / "result.json", result)
     return result
+
+
+def _splits(found: Sequence[_Found]) -> dict[str, Any]:
+    """The split of each set and seed; of its arms, the one that saw most images without labels."""
+    splits: dict[str, Any] = {}
+    for _, item in found:
+        name = f"{item['set'] or item['protocol']}, seed {item['seed']}"
+        described = {"protocol": item["protocol"], **item["split"]}
+        known = splits.setdefault(name, described)
+        if described["unlabelled_images"] > known["unlabelled_images"]:
+            splits[name] = described
+    return splits
 
 
 def _rows(found: Sequence[_Found], rates: Mapping[str, Mapping[str, float]]) -> list[Row]:
@@ -87,7 +96,11 @@ def _rows(found: Sequence[_Found], rates: Mapping[str, Mapping[str, float]]) -> 
                 merged[f"{key}_deviation"] = float(np.std(values, ddof=1))
         rows.append(merged)
     order = {name: i for i, name in enumerate(dict.fromkeys(result["set"] for _, result in found))}
-    return sorted(rows, key=lambda row: (order[row["set"]], row["code_bits"]))
+    return sorted(rows, key=lambda row: (order[row["set"]], row["code_bits"], _rank(row["kind"])))
+
+
+def _rank(kind: str) -> int:
+    return next(i for i, kinds in enumerate(_KINDS) if kind in kinds)
 
 
 def _speeds(found: Iterable[_Found], out: Path) -> dict[str, dict[str, float]]:

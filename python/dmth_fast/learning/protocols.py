@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dmth_fast import protocols as named
 from dmth_fast.learning.config import at_least, one_of, within
@@ -200,6 +201,29 @@ def _digits(data: DataConfig, root: Path, seed: int) -> Split:
     return Split(query=test, database=train, train=train)
 
 
+def _few_digits(data: DataConfig, root: Path, seed: int) -> Split:
+    del data, root
+    train, test = digits(seed)
+    return Split(query=test, database=train, train=train.select(pick(train, 10, seed)))
+
+
+def pick(images: ImageSet, per_class: int, seed: int) -> Tensor:
+    """Draw ``per_class`` rows of each class, ascending: int64 (classes * per_class,).
+
+    Raises:
+        ValueError: A class has fewer images.
+    """
+    generator = np.random.default_rng(seed)
+    labels = images.required_labels("drawing labelled images").numpy()
+    rows = []
+    for number, name in enumerate(images.classes):
+        members = np.flatnonzero(labels == number)
+        if len(members) < per_class:
+            raise ValueError(f"class {name} must have at least {per_class} images, it has {len(members)}")
+        rows.append(generator.permutation(members)[:per_class])
+    return torch.from_numpy(np.sort(np.concatenate(rows)))
+
+
 def _opened(data: DataConfig, root: Path) -> Split:
     if data.train is None or data.query is None:
         raise ValueError(f"data.train and data.query must name images, got {data.train!r} and {data.query!r}")
@@ -218,6 +242,7 @@ def _place(root: Path, path: str | None) -> str:
 PROTOCOLS: dict[str, Callable[[DataConfig, Path, int], Split]] = {
     "folder": _folder,
     "digits": _digits,
+    "digits-100": _few_digits,
 }
 """Protocols of this half, beside those of :func:`dmth_fast.protocols.make_split`."""
 
