@@ -91,4 +91,4 @@ def student_codes() -> Sample:
 
     hasher = Hasher.load(folder)
     train, test = (open_images(sorted(data.glob(name))) for name in ("train-*.zip", "test.zip"))
-    return Sample(hasher.encode(train), hasher.encode(test))
+    return Sample(np.asarray(hasher.encode(train)), np.asarray(hasher.encode(test)))

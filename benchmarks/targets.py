@@ -102,7 +102,8 @@ def _scan(result: dict[str, Any], rows: Rows, size: int, part: str) -> Iterator[
             found = {row["k"]: row["milliseconds"] for row in chosen if row["bits"] == bits}
             if all("index" + isa in found.get(k, ()) and "FAISS" in found[k] for k in DEPTHS):
                 measured = tuple(found[k]["FAISS"] / found[k]["index" + isa] for k in DEPTHS)
-                case = f"{kernels(result, isa)}, {bits} bits, {size / 1e6:g} M, k = {_slashed(DEPTHS)}: times FAISS"
+                kernel = kernels(result, isa)
+                case = f"{kernel}, {bits} bits, {size / 1e6:g} M, k = {_slashed(DEPTHS)}: times FAISS"
                 yield Target(case, wanted, measured, (part,), aim=AIMS[isa, size].get(bits, ()))
 
 
