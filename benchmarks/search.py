@@ -1,8 +1,8 @@
 """Search beside its rivals, beside the memory, and as it grows: every figure of docs/benchmarks.md.
 
-    python benchmarks/search.py --save zen4              # all parts; HOST is a short name of the processor
-    python benchmarks/search.py --save zen4 --missing    # those that the file does not hold yet
-    python benchmarks/search.py --only million,probe     # some, printed only
+    python benchmarks/search.py --save HOST --documents  # all; HOST is a short name of the processor
+    python benchmarks/search.py --save HOST --missing    # the parts that are not saved yet
+    python benchmarks/search.py --only million,memory    # some, printed only
 
 What is measured is written to ``benchmarks/results/search-HOST.json`` at once, beside the parts measured
 before; a part that was interrupted begins anew. All contenders run in one process with equal threads and take
@@ -29,6 +29,8 @@ from threadpoolctl import threadpool_limits
 
 import codes
 import probes
+import searchplot
+import tables
 from dmth_fast import bench, environment, hamming_distances
 from dmth_fast.atomic import write_text
 from dmth_fast.retrieval import native
@@ -81,11 +83,18 @@ _SMALL = 3000
 
 @functools.lru_cache(maxsize=1)
 def _contest(
-    kind: str, n: int, bits: int, queries: int, rivals: tuple[str, ...]
+    kind: str,
+    n: int,
+    bits: int,
+    queries: int,
+    rivals: tuple[str, ...],
+    methods: tuple[tuple[str, str], ...] = (("index", "scan"),),
 ) -> tuple[bench.Contest, int]:
     """Everybody's index over one database, and its size; the last one is kept."""
     database, asked = _sample(kind, n, bits, queries)
-    return bench.Contest(database, asked, bits, rivals=rivals, isas=_isas()), len(database)
+    return bench.Contest(database, asked, bits, rivals=rivals, methods=dict(methods), isas=_isas()), len(
+        database
+    )
 
 
 def _sample(kind: str, n: int, bits: int, queries: int) -> codes.Sample:
@@ -109,6 +118,23 @@ def _isas() -> tuple[str, ...]:
 def sweeps(*every: Sweep) -> Callable[[bool], Iterator[Row]]:
     """One after the other."""
     return lambda small: itertools.chain.from_iterable(sweep.rows(small) for sweep in every)
+
+
+def multi_index(small: bool) -> Iterator[Row]:
+    """Multi-index hashing, and the choice between it and the scan, beside both; ``index`` is the scan."""
+    methods = (("index", "scan"), ("mih", "mih"), ("auto", "auto"))
+    for kind in ("clustered 10000 0.03", "clustered 100 0.05", "clustered 10000 0.15", "random"):
+        n, rounds = (_SMALL, 1) if small else (10_000_000, 5)
+        contest, _ = _contest(kind, n, 64, 100, ("FAISS MultiHash",), methods)
+        for k in (10, 100):
+            row = contest.measure(k, 100, 1, rounds)
+            hashed, chosen = (contest.indexes[name].explain(contest.queries, k) for name in ("mih", "auto"))
+            row |= {
+                "candidates": float(np.median(hashed.candidates)),
+                "auto_hashed": int(chosen.hashed.sum()),
+            }
+            case = {"codes": kind, "n": n, "bits": 64, "k": k, "queries": 100, "threads": 1}
+            yield case | {"rounds": rounds, "seed": SEED} | row
 
 
 def memory_read(small: bool) -> Iterator[Row]:
@@ -264,6 +290,7 @@ PARTS = {
         ),
     ),
     "matrix": Plan("all distances", matrix),
+    "multi-index": Plan("multi-index hashing", multi_index),
     "memory": Plan("one query beside reading memory", memory_read),
     "growth": Plan(
         "codes, k and threads",
@@ -317,14 +344,15 @@ def main() -> int:
     parser.add_argument("--save", metavar="HOST", help="write benchmarks/results/search-HOST.json")
     parser.add_argument("--only", metavar="PART,...", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--missing", action="store_true", help="leave out the parts that are saved already")
+    parser.add_argument("--documents", action="store_true", help="then draw the picture and fill all tables")
     parser.add_argument("--small", action="store_true", help="a few thousand codes: does it all run?")
     arguments = parser.parse_args()
     names = arguments.only.split(",") if arguments.only else list(PARTS)
     unknown = [name for name in names if name not in PARTS]
-    if unknown or (arguments.small and arguments.save) or (arguments.missing and not arguments.save):
-        parser.error(
-            f"no such part: {unknown[0]}" if unknown else "--save goes with --missing, not with --small"
-        )
+    if unknown:
+        parser.error(f"no such part: {unknown[0]}")
+    if arguments.small if arguments.save else arguments.missing or arguments.documents:
+        parser.error("--missing and --documents need --save, --small goes without it")
     path = RESULTS / f"search-{arguments.save}.json"
     result: dict[str, Any] = {"benchmark": "search", "parts": {}}
     if arguments.save and path.exists():
@@ -347,6 +375,9 @@ def main() -> int:
         print(f"  {result['parts'][name]['seconds']} s")
         if arguments.save:
             save(path, result)
+    if arguments.documents:
+        searchplot.draw(arguments.save)
+        return tables.write()
     return 0
 
 

@@ -44,11 +44,8 @@ def _lines(key: str, rows: list[Row]) -> dict[str, list[tuple[float, float]]]:
     return {name: list(lines[name].items()) for name in names.values() if name in lines}
 
 
-def main() -> None:
-    """Read, draw."""
-    parser = argparse.ArgumentParser(description="Draw how the cost of a search grows.")
-    parser.add_argument("host", help="of benchmarks/results/search-HOST.json")
-    host = parser.parse_args().host
+def draw(host: str) -> None:
+    """From ``benchmarks/results/search-HOST.json`` to ``docs/images``."""
     result = json.loads((ROOT / f"benchmarks/results/search-{host}.json").read_text(encoding="utf-8"))
     machine = environment.summary(result["parts"]["growth"]["environment"]).partition(";")[0]
     plots.plot_growth(
@@ -61,4 +58,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description="Draw how the cost of a search grows.")
+    parser.add_argument("host", help="of benchmarks/results/search-HOST.json")
+    draw(parser.parse_args().host)

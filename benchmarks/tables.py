@@ -160,13 +160,8 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
-def main() -> int:
-    """Fill or compare; 0 if nothing was, or is, amiss."""
-    parser = argparse.ArgumentParser(description="Fill the tables of the documents from benchmarks/results.")
-    parser.add_argument(
-        "--check", action="store_true", help="change nothing; fail where a table is out of date"
-    )
-    check = parser.parse_args().check
+def write(check: bool = False) -> int:
+    """Fill or compare every document; 0 if nothing is, or was, amiss."""
     stale = []
     for document in documents():
         old = document.read_text(encoding="utf-8")
@@ -181,4 +176,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description="Fill the tables of the documents from benchmarks/results.")
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; fail where a table is out of date"
+    )
+    sys.exit(write(parser.parse_args().check))

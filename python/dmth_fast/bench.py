@@ -24,6 +24,7 @@ __all__ = ["OURS", "Contest", "Setting", "alternate", "forced_isa", "random_code
 
 OURS = ("search", "index")
 """Contenders of our own: the function on plain rows, and ``Index.search`` with the index built before."""
+_ORDINARY = {"index": "auto"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +119,7 @@ class Contest:
         queries: (q, bytes) uint8.
         bits: Width of a code.
         rivals: Who stands beside us, names of :func:`dmth_fast.rivals.every_rival`.
+        methods: Our indexes, contender to the method of :class:`dmth_fast.Index`.
         isas: Instruction sets to measure ours with besides the one in force; these contenders are called
             "search avx2" and so on.
     """
@@ -129,14 +131,16 @@ class Contest:
         bits: int,
         *,
         rivals: Iterable[str] = ("FAISS",),
+        methods: Mapping[str, str] = _ORDINARY,
         isas: Iterable[str] = (),
     ) -> None:
         from dmth_fast import Index
 
         self.codes, self.queries, self.bits = codes, queries, bits
         self._names, self._isas = tuple(rivals), tuple(isas)
-        self._index = Index(bits)
-        self._index.add(codes)
+        self.indexes = {name: Index(bits, method=method) for name, method in methods.items()}
+        for index in self.indexes.values():
+            index.add(codes)
         self._rivals: dict[str, Rival] = {}
 
     def measure(
@@ -201,17 +205,20 @@ class Contest:
 
     def ours(self, asked: NDArray[np.uint8], k: int, threads: int) -> dict[str, Contender]:
         """Our contenders by name, made ready for these queries."""
-        from dmth_fast import search
+        from dmth_fast import Index, search
 
         def one_shot() -> Answer:
             found = search(self.codes, asked, k, threads=threads)
             return found.distances, found.ids
 
-        def index() -> Answer:
-            found = self._index.search(asked, k, threads=threads)
-            return found.distances, found.ids
+        def indexed(index: Index) -> Callable[[], Answer]:
+            def run() -> Answer:
+                found = index.search(asked, k, threads=threads)
+                return found.distances, found.ids
 
-        ours = {"search": one_shot, "index": index}
+            return run
+
+        ours = {"search": one_shot} | {name: indexed(index) for name, index in self.indexes.items()}
         every = {name: Contender(run, len(asked)) for name, run in ours.items()}
         for isa in self._isas:
             for name, run in ours.items():
