@@ -115,6 +115,7 @@ def targets(result: dict[str, Any]) -> Iterator[Target]:
     for size, part in ((MILLION, "million"), (TEN_MILLION, "ten-million")):
         yield from _threads(parts.get(part, []), parts.get("cores", []), size, part)
         yield from _one_shot(parts.get(part, []), size, part)
+    yield from _one_shot_batches(parts.get("batch", []))
     yield from _memory(parts.get("memory", []))
     yield from _multi_index(parts.get("multi-index", []))
 
@@ -180,6 +181,18 @@ def _one_shot(rows: Rows, size: int, part: str) -> Iterator[Target]:
             measured = tuple(choose(values) for values in over.values())
             least = (10.0,) * len(over)
             yield Target(f"{case}: {name} width", least, measured, (part,), limit=_TRANSPOSE, at_most=True)
+
+
+def _one_shot_batches(rows: Rows) -> Iterator[Target]:
+    over: dict[int, list[float]] = {}
+    for row in rows:
+        if row["queries"] > 100:
+            more = row["milliseconds"]["search"] / row["milliseconds"]["index"] - 1
+            over.setdefault(row["queries"], []).append(100 * more)
+    if over:
+        case = f"one-shot `search` over `Index.search` in %, {_slashed(over)} queries, 1 M: highest width"
+        measured = tuple(max(values) for values in over.values())
+        yield Target(case, (10.0,) * len(over), measured, ("batch",), limit=_TRANSPOSE, at_most=True)
 
 
 def _memory(rows: Rows) -> Iterator[Target]:
