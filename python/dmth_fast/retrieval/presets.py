@@ -47,7 +47,8 @@ PRESETS: dict[str, Preset] = {
     "hashnet": Preset(
         repository="thuml/HashNet",
         empty="skip",
-        remark="divides by the relevant items within the cut; leaves out a query that finds none",
+        remark="divides by the relevant items within the cut; leaves out a query that finds none; its "
+        "PyTorch script ranks by the outputs themselves, here their signs are ranked",
     ),
     "csq": Preset(
         repository="yuanli2333/Hadamard-Matrix-for-hashing",
