@@ -73,6 +73,18 @@ def test_graded_leave_one_out_drops_the_own_row():
                 np.testing.assert_allclose(report.per_query[name][i], alone.per_query[name][0], err_msg=name)
 
 
+@pytest.mark.parametrize("graded", ["shared", "cosine"])
+def test_blocks_of_queries_change_nothing(monkeypatch, graded):
+    rng = np.random.default_rng(2)
+    codes, rows = rng.integers(0, 256, (90, 2)).astype(np.uint8), rng.random((90, 7)) < 0.3
+    choice = {"precision_at": [5, 20], "graded": graded, "exclude": "self"}
+    whole = {ties: df.evaluate(codes, rows, codes, rows, ties=ties, **choice) for ties in metrics.TIES}
+    monkeypatch.setattr("dmth_fast.retrieval.graded._NUMBERS_AT_ONCE", 40)
+    for ties, report in whole.items():
+        found = df.evaluate(codes, rows, codes, rows, ties=ties, **choice)
+        assert found.to_json(per_query=True) == report.to_json(per_query=True)
+
+
 def test_binary_grades_give_the_binary_ndcg():
     rng = np.random.default_rng(1)
     codes, labels = rng.integers(0, 256, (90, 1)).astype(np.uint8), rng.integers(0, 4, 90)

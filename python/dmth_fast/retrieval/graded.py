@@ -14,7 +14,6 @@ import numpy as np
 from dmth_fast.retrieval import native
 from dmth_fast.retrieval.arguments import Array
 from dmth_fast.retrieval.histograms import Comparison
-from dmth_fast.retrieval.labels import Labels
 from dmth_fast.retrieval.rankings import TiedRankings, discounted_sum, ratio
 
 GRADES = ("shared", "cosine")
@@ -31,34 +30,46 @@ def graded_per_query(comparison: Comparison, settings: Mapping[str, Any]) -> dic
     if settings["ties"] == "stable":
         parts = [_metrics(block, settings) for block in _ordered(comparison, settings["graded"])]
         return _joined(parts)
-    counts = graded_counts(comparison, settings["graded"])
-    return graded_values(counts, comparison.labels.label_counts()[0], settings)
+    own, sizes = comparison.labels.label_counts()
+    groups = len(np.unique(sizes)) if settings["graded"] == "cosine" else 1
+    bins = groups * (comparison.bits + 1) * (int(own.max(initial=0)) + 1)
+    # The native pass is over the whole database: a few large blocks of queries, or all at once.
+    step = max(1, 16 * _NUMBERS_AT_ONCE // bins) if comparison.labels.is_multi_hot else len(own)
+    parts = []
+    for start in range(0, len(own), step):
+        rows = slice(start, start + step)
+        counts = graded_counts(comparison, settings["graded"], rows)
+        parts.append(graded_values(counts, own[rows], settings))
+    return _joined(parts)
 
 
-def graded_counts(comparison: Comparison, graded: str) -> GradedCounts:
-    """Count items by distance, shared labels and, for the cosine, their number of labels; natively."""
+def graded_counts(comparison: Comparison, graded: str, rows: slice = slice(None)) -> GradedCounts:
+    """Count items by distance, shared labels and, for the cosine, their number of labels; natively.
+
+    ``rows`` are the queries counted for; class ids and a matrix of relevance are counted for all at once.
+    """
     labels = comparison.labels
     own, sizes = labels.label_counts()
     if not labels.is_multi_hot:
         tied = comparison.histograms()
         counts = np.stack([tied.every - tied.relevant, tied.relevant], axis=2)
-        return {1 if graded == "cosine" else 0: counts}
+        return {1 if graded == "cosine" else 0: counts[rows]}
     levels = int(own.max(initial=0)) + 1
     groups = np.unique(sizes) if graded == "cosine" else np.zeros(1, dtype=np.int64)
     found: GradedCounts = {}
     for size in groups.tolist():
-        rows = np.flatnonzero(sizes == size) if graded == "cosine" else slice(None)
+        members = np.flatnonzero(sizes == size) if graded == "cosine" else slice(None)
         found[size] = native.graded_histograms(
-            np.ascontiguousarray(comparison.database_codes[rows]),
-            comparison.query_codes,
-            np.ascontiguousarray(labels.database[rows]),
-            labels.query,
+            np.ascontiguousarray(comparison.database_codes[members]),
+            comparison.query_codes[rows],
+            np.ascontiguousarray(labels.database[members]),
+            labels.query[rows],
             comparison.bits,
             levels,
             threads=comparison.threads,
         )
     if comparison.excluded is not None:
-        _leave_out(found, comparison, comparison.excluded, labels, sizes if graded == "cosine" else None)
+        _leave_out(found, comparison, rows, sizes if graded == "cosine" else None)
     return found
 
 
@@ -232,18 +243,19 @@ def _scaled(values: Array, own: Array, graded: str) -> Array:
     return scaled
 
 
-def _leave_out(
-    found: GradedCounts, comparison: Comparison, excluded: Array, labels: Labels, sizes: Array | None
-) -> None:
-    """Take each query's excluded row out of the counts."""
+def _leave_out(found: GradedCounts, comparison: Comparison, rows: slice, sizes: Array | None) -> None:
+    """Take the excluded row of each query in ``rows`` out of the counts."""
+    labels, excluded = comparison.labels, comparison.excluded
+    assert excluded is not None
     assert labels.query_rows is not None
     assert labels.database_rows is not None
-    for i in np.flatnonzero(excluded >= 0):
-        row = excluded[i]
-        difference: Array = np.bitwise_xor(comparison.query_codes[i], comparison.database_codes[row])
-        distance = int(np.unpackbits(difference).sum())
-        common: Array = np.bitwise_and(labels.query_rows[i], labels.database_rows[row])
-        found[0 if sizes is None else int(sizes[row])][i, distance, int(common.sum())] -= 1
+    queries, wanted = comparison.query_codes[rows], labels.query_rows[rows]
+    for i, row in enumerate(excluded[rows].tolist()):
+        if row >= 0:
+            difference: Array = np.bitwise_xor(queries[i], comparison.database_codes[row])
+            common: Array = np.bitwise_and(wanted[i], labels.database_rows[row])
+            counts = found[0 if sizes is None else int(sizes[row])]
+            counts[i, int(np.unpackbits(difference).sum()), int(common.sum())] -= 1
 
 
 def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
