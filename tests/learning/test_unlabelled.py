@@ -60,6 +60,17 @@ def test_a_student_follows_without_labels(
         student.predict(test)
 
 
+@pytest.mark.parametrize("head", ["bn", "bihalf"])
+def test_heads_that_start_from_itq(
+    teacher: FusedTeacher, nameless: ImageSet, test: ImageSet, train: ImageSet, head: str
+) -> None:
+    settings = {**VIEWS, "hash_loss": "none", "head": head, "head_init": "itq", "epochs": 6}
+    student = Hasher("tiny-6", bits=16, **settings).fit(nameless, teacher=teacher, progress=False)
+    assert mean_precision(student, test, train) > 0.3
+    # Bits are balanced: each set in about half of the images.
+    assert float(abs((student.values(test) > 0).mean(0) - 0.5).max()) < 0.35
+
+
 def test_labels_are_never_read(teacher: FusedTeacher, nameless: ImageSet, train: ImageSet) -> None:
     settings = {**VIEWS, "epochs": 1, "hash_loss": "none"}
     first, second = (

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
 from commandline import Run
 from PIL import Image
+from torchvision import models
 
 import dmth_fast
 from dmth_fast import report
@@ -258,3 +260,22 @@ def test_demo_refuses_a_file_for_a_folder(run: Run, tmp_path: Path) -> None:
     code, out, err = run("demo", "--out", tmp_path / "file")
     assert (code, out) == (2, "")
     assert "must be a folder" in err
+
+
+def test_without_labels_and_without_a_network_the_choices_are_named(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def unreachable(name: str, **_: object) -> None:
+        asked.append(name)
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(models, "get_model", unreachable)
+    code, printed, err = run("train", folder, "--labels", "none", "--out", tmp_path / "run")
+    assert (code, printed, asked) == (1, "", ["mobilenet_v2"])
+    assert "torchvision:mobilenet_v2 could not be downloaded" in err
+    assert "a safetensors file" in err
+    assert "features:FILE" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "run").exists()

@@ -89,6 +89,11 @@ class Hasher:
             torch.manual_seed(self.config.training.seed)
             network = build_backbone(backbone, weights)
             network.drop_classifier()
+            if self.config.head_init == "itq" and bits > network.feature_dim:
+                raise ValueError(
+                    f"head_init='itq' takes at most {network.feature_dim} bits, the length of {backbone}'s "
+                    f"features; got {bits}"
+                )
             self.network = HashNetwork(network, bits, self.config.head).to(memory_format=torch.channels_last)
         self.network.eval()
 

@@ -90,7 +90,8 @@ class StudentObjective(nn.Module):
         terms: dict[str, Tensor] = {}
         if self.hash_loss is not None:
             terms["hash"] = self._on_labels(self.hash_loss, h[: len(labels)], labels, targets)
-        loss = terms.get("hash", h.new_zeros(()))
+        # Even where no term reads the codes the head has a gradient, which several processes wait for.
+        loss = terms.get("hash", 0.0 * h.sum())
         if self._loss.quantization:
             terms["quantization"] = QUANTIZERS[self._loss.quantizer](h)
             loss = loss + self._loss.quantization * terms["quantization"]
