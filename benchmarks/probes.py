@@ -7,6 +7,7 @@ core: arithmetic that touches no memory tells.
 
 import ctypes
 import gc
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,17 @@ def _together(work: list[Callable[[], Any]]) -> None:
     work[0]()
     for thread in others:
         thread.join()
+
+
+def physical_cores() -> int | None:
+    """How many cores the system says that the usable processors are; a virtual machine may not know."""
+    cores = set()
+    for processor in sorted(os.sched_getaffinity(0)):
+        siblings = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
+        if not siblings.exists():
+            return None
+        cores.add(siblings.read_text(encoding="ascii").strip())
+    return len(cores)
 
 
 def peak_bytes(run: Callable[[], Any]) -> int:

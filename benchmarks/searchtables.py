@@ -75,12 +75,16 @@ def all_cores(result: Result) -> list[str]:
         return f"{gain:.2f}x ({times(row, 'FAISS', 'index')})"
 
     lines = by_width(result, ("million", "ten-million"), cell, queries=100, threads=most)
-    scaling = next((row["scaling"] for row in rows(result, "cores") if row["threads"] == most), None)
     words = (
-        f"{most} threads, 100 queries: times our rate with one thread, and times FAISS's rate with {most}. "
-        + (f"Arithmetic without memory gained {scaling:.2f}x in the same run. " if scaling else "")
+        f"{most} threads, 100 queries: times our rate with one thread, and times FAISS's rate with {most}."
     )
-    return [*lines, "", words + origin(result, "million", "ten-million", "cores")]
+    for row in rows(result, "cores"):
+        if row["threads"] == most:
+            cores = row.get("physical_cores")
+            if cores:
+                words += f" The system takes the processors for {cores} core{'s' * (cores > 1)}."
+            words += f" Arithmetic without memory gained {row['scaling']:.2f}x in the same run."
+    return [*lines, "", f"{words} {origin(result, 'million', 'ten-million', 'cores')}"]
 
 
 def one_shot(result: Result) -> list[str]:
@@ -200,9 +204,11 @@ def multi_index(result: Result) -> list[str]:
                 times(row, "FAISS MultiHash", "mih"),
             )
         )
+    built = sorted(row["build_seconds"] for row in rows(result, "multi-index"))
     words = (
         "100 queries over 10 M codes of 64 bits, one thread: `Index(bits, method=...)`; `auto`, the default, "
-        "chooses for each query. Candidates: median of a query's codes compared, by `Index.explain`."
+        "chooses for each query, here with tables built. Candidates: median of a query's codes compared, by "
+        f"`Index.explain`. Building took {built[0]:.1f} to {built[-1]:.1f} s."
     )
     return [*lines, "", f"{words} {origin(result, 'multi-index')}"]
 
