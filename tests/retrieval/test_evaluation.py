@@ -1,6 +1,7 @@
 """Evaluation of codes against the reference's naive loops, and what it refuses."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -331,3 +332,18 @@ def test_a_matrix_must_be_bool_and_whole():
         df.evaluate(CODES, LABELS, CODES, None)
     with pytest.raises(ValueError, match=r"query_labels must have shape \(3, 3\)"):
         df.evaluate(CODES, np.ones((3, 2), bool), CODES, None)
+
+
+@pytest.mark.parametrize("named", [{}, {"ties": "optimistic"}, {"graded": "shared", "precision_at": [10]}])
+def test_no_matrix_of_all_pairs_is_held(named):
+    """Python's side; the native core holds blocks."""
+    rng = np.random.default_rng(8)
+    codes, queries = random_codes(rng, 40_000, 16), random_codes(rng, 400, 16)
+    labels = rng.random((40_000, 3)) < 0.3
+    arguments = queries, labels[:400], codes, labels
+    df.evaluate(*arguments, **named)  # what is kept for good is made
+    tracemalloc.start()
+    df.evaluate(*arguments, **named)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 400 * 40_000 / 2  # bytes: half a byte a pair
