@@ -251,7 +251,7 @@ def comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> "Group":
 
     Args:
         comparisons: Dictionaries with ``first``, ``second``, ``difference`` of mAP (first minus second), and
-            the bounds ``low`` and ``high`` of its 95 % interval over queries.
+            the bounds ``low`` and ``high`` of its 95 % interval over queries, and over ``seeds`` if several.
     """
     from rich.markup import escape
 
@@ -263,7 +263,9 @@ def comparison_table(comparisons: Sequence[Mapping[str, Any]]) -> "Group":
         interval = escape(f"[{low:+.1f}, {high:+.1f}]")
         points = f"{100 * gain['difference']:+.1f}"
         grid.add_row(gain["first"], gain["second"], points, interval, style=style)
-    caption = "mAP of first minus second; 95 % interval over queries, one seed; bold: excludes 0"
+    seeds = max(gain.get("seeds", 1) for gain in comparisons)
+    over = "queries, one seed" if seeds == 1 else f"queries and {seeds} seeds"
+    caption = f"mAP of first minus second; 95 % interval over {over}; bold: excludes 0"
     return _framed("Paired differences", grid, caption)
 
 
