@@ -37,11 +37,16 @@ def estimate(config: TrainConfig) -> dict[str, Any]:
         torch.set_num_threads(config.threads)
     root = data_root(config)
     split = open_split(config.protocol, config.data, root, config.seed)
-    rows, passes, classes = len(split.train), config.fusion.views + 1, len(split.train.classes)
+    rows, classes, fusion = len(split.train), len(split.train.classes), config.fusion
+    more = len(split.unlabelled()) if config.data.unlabelled else 0
+    # What teachers look at: views of the training and unlabelled images, queries and database as they are.
+    looks = rows * fusion.views + more * fusion.unlabelled_views + len(split.query) + len(split.database)
+    if not fusion.views and rows != len(split.database):
+        looks += rows
     training = config.student.training
     batches = max(1, rows // training.batch_size)
     teachers: list[dict[str, Any]] = []
-    caching, teaching, width = 0.0, 0.0, 0
+    caching, teaching, teaching_live, width = 0.0, 0.0, 0.0, 0
     pixels = split.train.images[: min(64, rows)]
     for card in config.teachers:
         if card.stored:
@@ -60,7 +65,8 @@ def estimate(config: TrainConfig) -> dict[str, Any]:
             teacher = opened
         seconds = _seconds(lambda teacher=teacher: teacher.outputs(pixels, 0))  # type: ignore[misc]
         rate = len(pixels) / seconds
-        caching += (rows * passes + len(split.query)) / rate
+        caching += looks / rate
+        teaching_live += 1 / rate
         side = teacher.input_size
         size = split.train.size if side is None else (side, side)
         width += teacher.feature_dim
@@ -73,10 +79,14 @@ def estimate(config: TrainConfig) -> dict[str, Any]:
             }
         )
     student = new_student(config, root)
-    fused = config.fusion.dim * (len(config.teachers) if config.fusion.fusion == "concat" else 1)
+    live = config.student.distillation.live
+    fused = fusion.dim * (len(config.teachers) if fusion.fusion == "concat" else 1)
     targets = fused + config.bits + classes
+    target_rows = 0 if live else rows * max(1, fusion.views) + more * max(1, fusion.unlabelled_views)
     step = _step(config, student, classes, split.train.size)
-    steps = (2 if config.labels else 1) * training.epochs * batches
+    shown = training.batch_size + (min(training.unlabelled_batch, more) if more else 0)
+    distilled = step * shown / training.batch_size + (shown * teaching_live if live else 0.0)
+    students = training.epochs * batches * (distilled + (step if config.labels else 0.0))
     return {
         "images": {"query": len(split.query), "database": len(split.database), "train": rows},
         "student": {
@@ -85,11 +95,11 @@ def estimate(config: TrainConfig) -> dict[str, Any]:
             "macs": count_macs(student.network, split.train.size),
         },
         "teachers": teachers,
-        "cache_bytes": 2 * rows * (width * passes + targets * config.fusion.views),
+        "cache_bytes": 2 * (width * looks + targets * target_rows),
         "seconds": {
             "training teachers": round(teaching),
             "caching teacher features": round(caching),
-            "training students": round(steps * step),
+            "training students": round(students),
         },
     }
 

@@ -1,5 +1,7 @@
 """The students of CUKDFIR: their published cost, their two heads, and the distillation without labels."""
 
+import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -8,13 +10,14 @@ import torch
 from safetensors.torch import save_file
 
 from dmth_fast.learning.backbones import build_backbone
-from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.data import ImageSet, join
 from dmth_fast.learning.distillation import FEATURE_TERMS, balanced_term
 from dmth_fast.learning.feature_distillation import FeatureBatches, FeatureObjective, ViewConfig
 from dmth_fast.learning.frozen import Teacher
 from dmth_fast.learning.macs import count_macs
 from dmth_fast.learning.network import HashNetwork
 from dmth_fast.learning.recipes import cukdfir, run_file, run_toy
+from dmth_fast.learning.weights import save_tensors
 
 PUBLISHED = {
     "cuk_v1-flatten": {16: 3.339, 32: 3.371, 48: 3.404, 64: 3.437},
@@ -137,3 +140,24 @@ def test_unknown_names_are_listed() -> None:
         cukdfir.Config(protocol="digits", data=cukdfir.DataConfig(), feature_loss="l3")
     with pytest.raises(ValueError, match="losses must be one of dch, csq"):
         cukdfir.Config(protocol="digits", data=cukdfir.DataConfig(), losses=("ortho",))
+
+
+def test_stored_features_teach_step_1(sets: tuple[ImageSet, ImageSet], tmp_path: Path) -> None:
+    train, queries = sets
+    images = join([train, queries])
+    features = images.images[:].float().flatten(1)[:, ::3] / 255
+    save_tensors(tmp_path / "clip.safetensors", {"features": features}, {"names": json.dumps(images.names)})
+    short = dataclasses.replace(cukdfir.toy().step1, epochs=1)
+    config = dataclasses.replace(
+        cukdfir.toy(),
+        teacher=f"features:{tmp_path}/clip.safetensors",
+        starts=("scratch", "distilled"),
+        losses=("csq",),
+        bits=(16,),
+        step1=short,
+        step2=short,
+    )
+    result = cukdfir.run(config, tmp_path / "run", progress=False)
+    assert [row["start"] for row in result["rows"]] == ["scratch", "distilled"]
+    with pytest.raises(ValueError, match="starts must be without 'teacher'"):
+        dataclasses.replace(config, starts=("teacher",))

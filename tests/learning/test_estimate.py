@@ -23,7 +23,7 @@ def test_costs_are_those_of_the_run(tmp_path: Path, single: Hasher) -> None:
     assert costs["student"]["parameters"] == Hasher("tiny-4", 24).num_parameters
     assert [row["name"] for row in costs["teachers"]] == ["tiny-8", "tiny-6"]
     assert costs["teachers"][0]["macs"] > costs["student"]["macs"] > 0
-    assert costs["cache_bytes"] == 2 * 1198 * ((32 + 24) * 4 + (16 + 24 + 10) * 3)
+    assert costs["cache_bytes"] == 2 * ((32 + 24) * (4 * 1198 + 599) + (16 + 24 + 10) * 3 * 1198)
     assert costs["seconds"].keys() == {"training teachers", "caching teacher features", "training students"}
     assert min(costs["seconds"].values()) >= 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.toml", "teacher.safetensors"]

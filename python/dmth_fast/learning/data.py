@@ -1,7 +1,6 @@
 """Labelled images as one uint8 tensor, from folders, zip archives, arrays, or the digits of scikit-learn."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ import torch
 from PIL import UnidentifiedImageError
 from torch import Tensor
 
+from dmth_fast.learning.lazy import DECODERS
+from dmth_fast.learning.lazy import LazyImages as LazyImages
 from dmth_fast.learning.sources import (
     DAMAGE,
     EXTENSIONS,
@@ -27,33 +28,6 @@ from dmth_fast.learning.sources import (
 
 MEMORY_LIMIT = 4 * 2**30
 """Bytes of decoded pixels up to which :func:`open_images` keeps a whole set in memory."""
-
-_DECODERS = min(4, os.cpu_count() or 1)
-
-
-class LazyImages:
-    """Images that are decoded whenever they are indexed; stands in for a uint8 tensor (n, 3, size, size)."""
-
-    dtype = torch.uint8
-
-    def __init__(self, files: Sequence[ImageFile], size: tuple[int, int], resize: int | None) -> None:
-        self.files = tuple(files)
-        self.shape = torch.Size((len(self.files), 3, *size))
-        self._resize = resize
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: "Tensor | slice") -> Tensor:
-        """Decode the chosen images to uint8 (b, 3, h, w)."""
-        chosen = torch.arange(len(self.files))[index].tolist()
-        with ThreadPoolExecutor(_DECODERS) as pool:
-            return torch.stack(list(pool.map(lambda i: decode(self.files[i].read(), self._resize), chosen)))
-
-    def subset(self, index: Tensor) -> "LazyImages":
-        """Return the chosen images, still undecoded."""
-        height, width = self.shape[2:]
-        return LazyImages([self.files[i] for i in index.tolist()], (height, width), self._resize)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -378,7 +352,7 @@ def _open_files(
         except DAMAGE as error:
             return f"{type(error).__name__}: {error}"
 
-    with ThreadPoolExecutor(_DECODERS) as pool:
+    with ThreadPoolExecutor(DECODERS) as pool:
         for file, image in zip(listing.files, pool.map(load, listing.files), strict=True):
             if isinstance(image, str):
                 if strict:

@@ -40,7 +40,9 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         if self._enabled:
-            self._former = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            former = {number: signal.signal(number, self._note) for number in _SIGNALS}
+            # None stands for a handler that Python did not set and cannot set again.
+            self._former = {number: signal.SIG_DFL if h is None else h for number, h in former.items()}
         return self
 
     def __exit__(
