@@ -220,6 +220,8 @@ def test_many_labels_fill_several_words():
     assert report.num_unlabelled == ((~rows.any(axis=1)).sum(),) * 2
     np.testing.assert_array_equal(report.unlabelled_queries, np.flatnonzero(~rows.any(axis=1)))
     assert f"of the queries (rows {report.unlabelled_queries[0]}" in str(report)
+    np.testing.assert_array_equal(report.unlabelled_items, np.flatnonzero(~rows.any(axis=1)))
+    assert f"of the database (rows {report.unlabelled_items[0]}" in str(report)
 
 
 def test_label_types_give_equal_reports():

@@ -159,7 +159,7 @@ def report_of(comparison: Comparison, settings: Mapping[str, Any], *, counted: A
         tied=tied,
         num_items=len(comparison.database_codes),
         unlabelled_queries=comparison.labels.unlabelled_queries,
-        num_unlabelled_items=comparison.labels.num_unlabelled_items,
+        unlabelled_items=comparison.labels.unlabelled_items,
         counted=counted,
         threads=comparison.threads,
     )

@@ -181,7 +181,7 @@ class Evaluator:
         self._add_graded(graded)
         self._every += tied.every
         self._relevant += tied.relevant
-        self._counts += (len(codes), labels.num_unlabelled_items)
+        self._counts += (len(codes), len(labels.unlabelled_items))
 
     def merge(self, other: "Evaluator") -> None:
         """Add what another evaluator of the same queries and settings has seen.
@@ -248,7 +248,7 @@ class Evaluator:
             tied=tied,
             num_items=len(self),
             unlabelled_queries=unlabelled_rows(np.zeros(0) if self._labels is None else self._labels),
-            num_unlabelled_items=int(self._counts[1]),
+            unlabelled_items=int(self._counts[1]),
             threads=self._threads,
         )
 

@@ -91,7 +91,7 @@ def evaluate_features(
         levels=np.concatenate([part[1] for part in parts]),
         num_items=len(items),
         unlabelled_queries=labels.unlabelled_queries,
-        num_unlabelled_items=labels.num_unlabelled_items,
+        unlabelled_items=labels.unlabelled_items,
     )
 
 

@@ -36,9 +36,9 @@ class Labels:
         return unlabelled_rows(self.query if self.query_rows is None else self.query_rows)
 
     @property
-    def num_unlabelled_items(self) -> int:
-        """Database items without any label."""
-        return len(unlabelled_rows(self.database if self.database_rows is None else self.database_rows))
+    def unlabelled_items(self) -> Array:
+        """int64 rows of the database items without any label."""
+        return unlabelled_rows(self.database if self.database_rows is None else self.database_rows)
 
     def shared(self, rows: slice) -> Array:
         """(q', n) float32 number of labels that each query in ``rows`` has in common with each item."""

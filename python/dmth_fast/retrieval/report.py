@@ -66,6 +66,7 @@ class Report:
         num_empty: queries with nothing relevant.
         num_unlabelled: all-zero multi-hot rows of (queries, database).
         unlabelled_queries: int64 rows of those queries.
+        unlabelled_items: int64 rows of those items; None where the database came in parts.
         settings: every choice that the figures depend on.
     """
 
@@ -81,6 +82,7 @@ class Report:
     num_empty: int
     num_unlabelled: tuple[int, int] = (0, 0)
     unlabelled_queries: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    unlabelled_items: Array | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -285,15 +287,18 @@ class Report:
             treated = {"zero": "counted as 0", "skip": "left out"}.get(str(self.settings.get("empty")), "")
             remarks.append(f"queries with nothing relevant: {self.num_empty} ({treated})")
         if any(self.num_unlabelled):
-            first = ", ".join(map(str, self.unlabelled_queries[:5]))
-            more = ", ..." if len(self.unlabelled_queries) > 5 else ""
-            named = f" (rows {first}{more})" if first else ""
-            remarks.append(
-                f"rows without a label: {self.num_unlabelled[0]} of the queries{named}, "
-                f"{self.num_unlabelled[1]} of the database"
-            )
+            known = np.zeros(0) if self.unlabelled_items is None else self.unlabelled_items
+            queries = f"{self.num_unlabelled[0]} of the queries{_first(self.unlabelled_queries)}"
+            items = f"{self.num_unlabelled[1]} of the database{_first(known)}"
+            remarks.append(f"rows without a label: {queries}, {items}")
         return remarks
 
     def _by_cutoff(self, prefix: str) -> dict[int, float]:
         names = [name for name in self.per_query if name.startswith(prefix)]
         return {int(name.removeprefix(prefix)): self.mean(name) for name in names}
+
+
+def _first(rows: Array) -> str:
+    """The first few numbers of rows, in words; nothing for none."""
+    named = ", ".join(map(str, rows[:5].tolist())) + (", ..." if len(rows) > 5 else "")
+    return f" (rows {named})" if len(rows) else ""

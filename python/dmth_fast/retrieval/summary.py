@@ -136,7 +136,7 @@ def summarised(
     levels: Array | None = None,
     num_items: int,
     unlabelled_queries: Array,
-    num_unlabelled_items: int,
+    unlabelled_items: Array | int,
     counted: Array | None = None,
     threads: int | None = None,
 ) -> Report:
@@ -149,7 +149,7 @@ def summarised(
         levels: without them, (q, recall levels) interpolated precision.
         num_items: database items.
         unlabelled_queries: rows of the queries without a label.
-        num_unlabelled_items: database items without a label.
+        unlabelled_items: rows of the database items without a label; their number where rows come in parts.
         counted: (q,) bool, which queries enter the means; all by default.
         threads: threads to use; None for all cores.
 
@@ -217,8 +217,12 @@ def summarised(
         num_queries=len(chosen),
         num_items=num_items,
         num_empty=int(empty.sum()),
-        num_unlabelled=(len(unlabelled_queries), num_unlabelled_items),
+        num_unlabelled=(
+            len(unlabelled_queries),
+            unlabelled_items if isinstance(unlabelled_items, int) else len(unlabelled_items),
+        ),
         unlabelled_queries=unlabelled_queries,
+        unlabelled_items=None if isinstance(unlabelled_items, int) else unlabelled_items,
         settings=dict(settings),
     )
 
