@@ -17,11 +17,14 @@ from dmth_fast.retrieval.features import evaluate_features
     st.sampled_from(["cosine", "l2", "dot"]),
     st.sampled_from([None, 4]),
     st.sampled_from(metrics.NORMALIZERS),
+    st.booleans(),
 )
-def test_signs_as_features_are_codes(sample: Sample, ties, metric, top_k, normalizer):
+def test_signs_as_features_are_codes(sample: Sample, ties, metric, top_k, normalizer, exclude):
     """Distances of +-1 vectors are Hamming distances, ties included."""
     codes, queries = (2.0 * df.unpack(part, sample.bits) - 1.0 for part in (sample.codes, sample.queries))
     choice = {"ties": ties, "top_k": top_k, "normalizer": normalizer, "precision_at": [1, 5]}
+    if exclude:
+        choice["exclude"] = np.arange(len(queries)) % (len(codes) + 1) - 1
     found = evaluate_features(
         queries,
         sample.query_labels,
@@ -69,6 +72,18 @@ def test_real_values_in_blocks(monkeypatch, pairs):
             np.testing.assert_allclose(
                 report.average_precision[i], reference.average_precision(gains.tolist(), 30)
             )
+
+
+def test_leave_one_out():
+    rng = np.random.default_rng(3)
+    values, labels = rng.standard_normal((30, 5)), rng.integers(0, 3, 30)
+    values[7] = values[3]
+    report = evaluate_features(values, labels, values, labels, exclude="self", precision_at=[4])
+    for i in range(30):
+        rest = np.delete(np.arange(30), i)
+        alone = evaluate_features(values[[i]], labels[[i]], values[rest], labels[rest], precision_at=[4])
+        for name, found in alone.per_query.items():
+            np.testing.assert_allclose(report.per_query[name][i], found[0], rtol=1e-12, err_msg=name)
 
 
 def test_tensors_and_other_float_types():

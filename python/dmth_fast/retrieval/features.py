@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from dmth_fast.retrieval.arguments import AnyArray, Array, are_tensors, as_numpy, choice, describe
+from dmth_fast.retrieval.histograms import checked_exclusion
 from dmth_fast.retrieval.labels import Labels, checked_labels
 from dmth_fast.retrieval.metrics import precision_within, recall_within
 from dmth_fast.retrieval.rankings import StrictRankings, TiedRankings
@@ -35,6 +36,7 @@ def evaluate_features(
     normalizer: str = "relevant",
     empty: str = "zero",
     precision_at: Iterable[int] = (),
+    exclude: Array | str | None = None,
 ) -> Report:
     """Measure retrieval by real-valued features as :func:`dmth_fast.evaluate` measures codes.
 
@@ -53,6 +55,7 @@ def evaluate_features(
         normalizer: as in :func:`dmth_fast.evaluate`.
         empty: as in :func:`dmth_fast.evaluate`.
         precision_at: as in :func:`dmth_fast.evaluate`.
+        exclude: as in :func:`dmth_fast.evaluate`.
 
     Raises:
         TypeError: features are not floating point, or arrays mixed with tensors.
@@ -81,13 +84,20 @@ def evaluate_features(
     settings = checked_settings(
         top_k=top_k, ties=ties, normalizer=normalizer, empty=empty, precision_at=precision_at
     )
+    excluded = checked_exclusion(exclude, queries, items)
     parts = [
-        _block(_scores(queries[rows], items, rule), labels, rows, settings)
+        _block(
+            _scores(queries[rows], items, rule),
+            labels,
+            rows,
+            settings,
+            None if excluded is None else excluded[rows],
+        )
         for rows in _slices(len(queries), len(items))
     ]
     return summarised(
         {name: np.concatenate([part[0][name] for part in parts]) for name in parts[0][0]},
-        {"metric": rule, **settings},
+        {"metric": rule, **settings, "exclude": None if excluded is None else True},
         levels=np.concatenate([part[1] for part in parts]),
         num_items=len(items),
         unlabelled_queries=labels.unlabelled_queries,
@@ -110,14 +120,19 @@ def _scores(queries: Array, items: Array, metric: str) -> Array:
 
 
 def _block(
-    scores: Array, labels: Labels, rows: slice, settings: Mapping[str, Any]
+    scores: Array, labels: Labels, rows: slice, settings: Mapping[str, Any], excluded: Array | None
 ) -> tuple[dict[str, Array], Array]:
     """Per-query values and interpolated precision of some queries.
 
     Where no two scores are equal, the ranks of the hits say everything; only other rows need groups.
     """
+    kept = np.ones(scores.shape, dtype=bool)
+    if excluded is not None:
+        asked = np.flatnonzero(excluded >= 0)
+        scores[asked, excluded[asked]] = -np.inf  # last, behind every finite score, and out of the count
+        kept[asked, -1] = False
     order = np.argsort(-scores, axis=1, kind="stable")
-    relevant = np.take_along_axis(labels.shared(rows) > 0, order, axis=1)
+    relevant = np.take_along_axis(labels.shared(rows) > 0, order, axis=1) & kept
     ranked = np.take_along_axis(scores, order, axis=1)
     opens = np.ones(ranked.shape, dtype=bool)
     opens[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
@@ -127,7 +142,8 @@ def _block(
     for chosen, tied in ((np.flatnonzero(~has_ties), False), (np.flatnonzero(has_ties), True)):
         if not chosen.size:
             continue
-        strict, groups = _strict(relevant[chosen]), _groups(relevant[chosen], opens[chosen])
+        strict = _strict(relevant[chosen], kept[chosen])
+        groups = _groups(relevant[chosen], opens[chosen], kept[chosen])
         for name, part in _values(strict, groups, settings, tied=tied).items():
             values.setdefault(name, np.zeros(len(scores)))[chosen] = part
         levels[chosen] = interpolated_precision(precision_within(groups), recall_within(groups))
@@ -149,20 +165,19 @@ def _values(
     return metrics_per_query(rankings, settings) | bounds
 
 
-def _strict(relevant: Array) -> StrictRankings:
+def _strict(relevant: Array, kept: Array) -> StrictRankings:
     owner, place = np.nonzero(relevant)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(relevant)))])
-    items = np.full(len(relevant), relevant.shape[1], dtype=np.int64)
-    return StrictRankings(offsets=offsets, ranks=place + 1, num_items=items)
+    return StrictRankings(offsets=offsets, ranks=place + 1, num_items=kept.sum(axis=1, dtype=np.int64))
 
 
-def _groups(relevant: Array, opens: Array) -> TiedRankings:
+def _groups(relevant: Array, opens: Array, kept: Array) -> TiedRankings:
     """Groups of equal scores, as many columns as the row with the most of them has."""
     number = np.cumsum(opens, axis=1) - 1
     width = int(number[:, -1].max()) + 1
     keys = (number + np.arange(len(opens))[:, None] * width).ravel()
     size = len(opens) * width
-    every = np.bincount(keys, minlength=size).reshape(-1, width)
+    every = np.bincount(keys[kept.ravel()], minlength=size).reshape(-1, width)
     hits = np.bincount(keys[relevant.ravel()], minlength=size).reshape(-1, width)
     return TiedRankings(every=every, relevant=hits)
 
