@@ -142,7 +142,8 @@ def train(
     taught = students["student"].history[-1]["teacher_seconds"]
     if progress:
         print(
-            f"teacher features: {fused.cache_seconds:.1f} s to compute and cache; "
+            f"teacher features: {fused.cache.recorded_seconds:.1f} s to compute and cache once, "
+            f"{fused.cache_seconds:.1f} s of it in this run; "
             f"teacher cost per student epoch: {taught:.3g} s",
             file=sys.stderr,
         )
@@ -175,6 +176,7 @@ def train(
         **environment.describe(),
         "torch_threads": torch.get_num_threads(),
         "seconds": {**watch.seconds, "of which caching teacher features": round(fused.cache_seconds, 2)},
+        "cached_features_seconds": round(fused.cache.recorded_seconds, 2),
         "teacher_seconds_per_student_epoch": taught,
         "resumed": resumed,
         "rows": rows,

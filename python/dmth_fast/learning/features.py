@@ -38,6 +38,9 @@ class FeatureCache:
     Args:
         directory: of the files; None keeps everything in memory.
 
+    Attributes:
+        recorded_seconds: what computing the files that were used took, in this run or an earlier one.
+
     Example:
         >>> cache = FeatureCache()
         >>> manifest = {"weights": "abc", "rows": 2}
@@ -50,6 +53,7 @@ class FeatureCache:
         self.directory = directory
         self._memory: dict[str, Columns] = {}
         self._checked: dict[Path, tuple[int, int]] = {}
+        self.recorded_seconds = 0.0
 
     def get(self, manifest: Mapping[str, Any], compute: Callable[[], Columns]) -> Columns:
         """Return the columns of ``manifest``, computing and storing them as fp16 if there are none yet.
@@ -111,12 +115,14 @@ class FeatureCache:
             if not beside.exists():
                 _describe(path, described, None)
             try:
-                checksum = json.loads(beside.read_text())["crc32"]
-            except (ValueError, KeyError):
+                found = json.loads(beside.read_text())
+                checksum, seconds = found["crc32"], found["seconds"] or 0.0
+            except (ValueError, KeyError, TypeError):
                 raise ValueError(f"manifest {beside} is damaged; delete it to have it made again") from None
             if checksum != _checksum(path):
                 raise ValueError(f"feature cache {path} is damaged: its checksum differs; {advice}")
             self._checked[path] = state
+            self.recorded_seconds += seconds
         return columns
 
 
