@@ -93,5 +93,8 @@ void self_ranks(Codes codes, Codes queries, const std::int64_t* rows, std::int64
 void rank_sums(const std::int64_t* offsets, std::int64_t queries, const std::int64_t* ranks,
                const std::int64_t* cutoffs, std::int64_t* hits, double* precisions, const Call& call);
 
+// Reads memory once, so many threads a part each, and gives the XOR of its words: for benchmarks alone.
+std::uint64_t read_probe(const std::uint8_t* data, std::int64_t bytes, const Call& call);
+
 }  // namespace cpu
 }  // namespace dmth_fast

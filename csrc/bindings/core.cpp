@@ -440,6 +440,12 @@ Array<std::int64_t> index_range_count(const cpu::Index& index, const Array<std::
     return counts;
 }
 
+std::uint64_t read_probe(const Array<std::uint8_t>& data, int threads, const std::string& isa) {
+    return run(isa, threads, [&](const cpu::Call& call) {
+        return cpu::read_probe(data.data(), static_cast<std::int64_t>(data.size()), call);
+    });
+}
+
 }  // namespace
 }  // namespace dmth_fast
 
@@ -448,6 +454,7 @@ PYBIND11_MODULE(_core, m) {
     m.doc() = "Native retrieval verbs on packed binary codes; see dmth_fast.retrieval.native.";
     m.attr("__version__") = DMTH_FAST_VERSION;
     m.def("isas", &cpu::available_isas);
+    m.def("read_probe", &read_probe, py::arg("data").noconvert(), py::arg("threads"), py::arg("isa"));
     const auto codes = py::arg("codes").noconvert();
     const auto queries = py::arg("queries").noconvert();
     const py::arg threads("threads");

@@ -33,18 +33,30 @@ std::int64_t Index::memory() const {
            static_cast<std::int64_t>(segments_.size()) * segment_blocks(layout_) * layout_.words() * 8;
 }
 
+void Index::around_fork(Fork moment) {
+    if (moment == Fork::kBefore) {
+        change_.lock();
+        keeper_.around_fork(moment);
+        return;
+    }
+    if (moment == Fork::kChild) {
+        new (&gate_) std::mutex;
+        new (&mutex_) std::shared_mutex;
+    }
+    keeper_.around_fork(moment);
+    change_.unlock();
+}
+
 std::int64_t Index::add(Codes codes, const Call& call) {
     if (codes.rows == 0) return size();
     const std::lock_guard gate(gate_);
     const std::unique_lock lock(mutex_);
+    const std::lock_guard change(change_);
     const std::int64_t begin = count_;
     const std::int64_t total = begin + codes.rows;
     if (total > capacity_) {
         const std::int64_t wanted = std::max(total, capacity_ + capacity_ / 2);
-        void* grown = std::realloc(rows_.get(), static_cast<std::size_t>(wanted * layout_.bytes));
-        if (grown == nullptr) throw std::bad_alloc();
-        static_cast<void>(rows_.release());
-        rows_.reset(static_cast<std::uint8_t*>(grown));
+        rows_.grow(static_cast<std::size_t>(wanted * layout_.bytes));
         capacity_ = wanted;
     }
     const std::int64_t old_blocks = static_cast<std::int64_t>(blocks_.size());
@@ -55,7 +67,7 @@ std::int64_t Index::add(Codes codes, const Call& call) {
         const auto bytes = static_cast<std::size_t>(per_segment * layout_.words() * 8);
         segments_.emplace_back(static_cast<std::uint64_t*>(allocate_pages(bytes)));
     }
-    std::memcpy(rows_.get() + begin * layout_.bytes, codes.data,
+    std::memcpy(data() + begin * layout_.bytes, codes.data,
                 static_cast<std::size_t>(codes.rows * codes.bytes));
     for (std::int64_t b = old_blocks; b < new_blocks; ++b) {
         blocks_.push_back(segments_[static_cast<std::size_t>(b / per_segment)].get() +
@@ -67,7 +79,7 @@ std::int64_t Index::add(Codes codes, const Call& call) {
         const std::int64_t at = first + i;
         std::uint64_t* block =
             segments_[static_cast<std::size_t>(at / per_segment)].get() + at % per_segment * layout_.words();
-        call.kernels->transpose(rows_.get() + row * layout_.bytes, std::min(kBlockRows, total - row),
+        call.kernels->transpose(data() + row * layout_.bytes, std::min(kBlockRows, total - row),
                                 layout_.bytes, block);
     };
     parallel_for(new_blocks - first, call.threads, build, nullptr);  // never half an add
@@ -79,7 +91,7 @@ bool Index::rows(const std::int64_t* ids, std::int64_t n, std::uint8_t* out) con
     const auto lock = reading();
     for (std::int64_t i = 0; i < n; ++i) {
         if (ids[i] < 0 || ids[i] >= count_) return false;
-        std::memcpy(out + i * layout_.bytes, rows_.get() + ids[i] * layout_.bytes,
+        std::memcpy(out + i * layout_.bytes, data() + ids[i] * layout_.bytes,
                     static_cast<std::size_t>(layout_.bytes));
     }
     return true;

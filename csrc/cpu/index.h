@@ -16,10 +16,12 @@
 #include <vector>
 
 #include "../retrieval.h"
+#include "forks.h"
 #include "multi_index_batch.h"
 #include "multi_index_keeper.h"
 #include "pages.h"
 #include "planes.h"
+#include "row_memory.h"
 #include "scan.h"
 
 namespace dmth_fast::cpu {
@@ -61,7 +63,13 @@ class Index {
     TableKeeper::Prices prices_of(Method method, const Source& all, const MultiIndex* tables,
                                   const Call& call) const;
 
-    Source source(std::int64_t rows) const { return {{rows_.get(), rows, layout_.bytes}, blocks_.data()}; }
+    std::uint8_t* data() const { return reinterpret_cast<std::uint8_t*>(rows_.data()); }
+
+    Source source(std::int64_t rows) const { return {{data(), rows, layout_.bytes}, blocks_.data()}; }
+
+    // A fork waits for a change to end. The child's copies of the other two locks may be held by threads that
+    // it does not have: it gets new ones.
+    void around_fork(Fork moment);
 
     // Whoever waits to add holds the gate, so that a stream of searches cannot keep it waiting for ever.
     std::shared_lock<std::shared_mutex> reading() const {
@@ -72,12 +80,14 @@ class Index {
     PlaneLayout layout_;
     std::int64_t count_ = 0;
     std::int64_t capacity_ = 0;  // rows
-    std::unique_ptr<std::uint8_t, Free> rows_;
+    RowMemory rows_;
     std::vector<std::unique_ptr<std::uint64_t, Free>> segments_;
     std::vector<const std::uint64_t*> blocks_;
     mutable TableKeeper keeper_;
     mutable std::mutex gate_;
     mutable std::shared_mutex mutex_;
+    std::mutex change_;  // held while rows and planes change, by nobody who waits for anything else
+    AtFork fork_{[this](Fork moment) { around_fork(moment); }};
 };
 
 }  // namespace dmth_fast::cpu

@@ -1,6 +1,7 @@
 #include "multi_index_keeper.h"
 
 #include <algorithm>
+#include <new>
 
 namespace dmth_fast::cpu {
 namespace {
@@ -95,6 +96,15 @@ void TableKeeper::note(std::int64_t rows, std::int64_t bits, const std::vector<s
     const std::lock_guard lock(mutex_);
     saved_ += saved;
     if (saved_ >= kBuildRow * static_cast<double>(rows) / threads) wanted_ = true;
+}
+
+void TableKeeper::around_fork(Fork moment) {
+    if (moment == Fork::kBefore) {
+        mutex_.lock();
+        return;
+    }
+    if (moment == Fork::kChild) new (&building_) std::mutex;
+    mutex_.unlock();
 }
 
 }  // namespace dmth_fast::cpu

@@ -14,6 +14,7 @@
 #include <mutex>
 #include <vector>
 
+#include "forks.h"
 #include "multi_index.h"
 #include "scan.h"
 #include "scan_price.h"
@@ -44,6 +45,9 @@ class TableKeeper {
     // average.
     void note(std::int64_t rows, std::int64_t bits, const std::vector<std::int32_t>& furthest,
               std::int64_t found, double nanoseconds, int threads);
+
+    // The child of a fork has none of the threads that may hold the locks.
+    void around_fork(Fork moment);
 
   private:
     mutable std::mutex mutex_;  // of what follows, held for moments only

@@ -22,6 +22,9 @@ namespace {
 
 constexpr std::int64_t kGroupBytes = std::int64_t{64} << 20;  // of selected rows, at most, in one task
 
+// From here on selecting costs more than scanning, and a query is better not cut into slices.
+constexpr std::int64_t kManyRows = 1000;
+
 // A sample of evenly spaced rows, and the bound that it suggests.
 class Sample {
   public:
@@ -71,7 +74,8 @@ void search_source(const Source& source, Codes queries, std::int64_t k, std::int
     const Kernels& kernels = *call.kernels;
     const std::int64_t bits = codes.bytes * 8;
     const std::int64_t most = std::clamp<std::int64_t>(kGroupBytes / (12 * k), 32, 1024);
-    const Cut cut(codes.rows, queries.rows, call.threads, most);
+    const Cut cut(codes.rows, queries.rows, call.threads, most, source.blocks != nullptr && k >= kManyRows,
+                  k);
     const std::int64_t slices = cut.slices();
     const PlaneLayout layout(codes.bytes);
     const Sample sample(codes, sampled ? k : codes.rows);

@@ -104,6 +104,48 @@ def test_several_python_threads_at_once(isa: str) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_has_a_whole_store() -> None:
+    """Forks while other threads add and search: the child's store answers, and holds whole adds."""
+    batch = 2000
+    rng = np.random.default_rng(2)
+    codes, queries = random_codes(rng, batch, 64), random_codes(rng, 8, 64)
+    store = native.Store(8)
+    store.add(codes)
+    stop = threading.Event()
+
+    def keep_adding() -> None:
+        while not stop.is_set() and len(store) < 400 * batch:
+            store.add(codes, threads=2)
+
+    def keep_searching() -> None:
+        while not stop.is_set():
+            store.search(queries, 3, threads=2)
+
+    workers = [threading.Thread(target=work) for work in (keep_adding, keep_searching, keep_searching)]
+    for worker in workers:
+        worker.start()
+    try:
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                rows = len(store)
+                whole = rows % batch == 0
+                ids = np.arange(rows - batch, rows)
+                same = np.array_equal(store.rows(ids), codes)
+                found = store.search(codes[:8], 1, threads=2)
+                store.add(codes, threads=2)
+                fine = whole and same and not found[0].any() and len(store) == rows + batch
+                os._exit(0 if fine else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_child_works() -> None:
     rng = np.random.default_rng(1)
     codes, queries = random_codes(rng, 50_000, 64), random_codes(rng, 20, 64)

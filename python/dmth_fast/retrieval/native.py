@@ -39,6 +39,7 @@ __all__ = [
     "range_count",
     "range_search",
     "rank_sums",
+    "read_probe",
     "relevant_ranks",
     "search",
     "self_ranks",
@@ -120,6 +121,23 @@ def thread_count(threads: int | None = None) -> int:
 
 
 _MOST_THREADS = 1024  # more than any machine runs well; keeps a typing error from exhausting the system
+
+
+def read_probe(data: npt.NDArray[np.uint8], *, threads: int | None = None) -> int:
+    """Read an array once: the bound of one query over a large database, for benchmarks to time beside it.
+
+    Args:
+        data: uint8 of any shape.
+        threads: See the module; each reads a part.
+
+    Returns:
+        The XOR of the data's words, which nobody needs: without it nothing would have to be read.
+
+    Example:
+        >>> read_probe(np.array([1, 2], np.uint8), threads=1)
+        3
+    """
+    return _core.read_probe(data, thread_count(threads), isa())
 
 
 def pack(
