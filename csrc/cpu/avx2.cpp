@@ -161,7 +161,7 @@ static void transpose_column(const std::uint8_t* rows, std::int64_t planes, std:
 }  // namespace avx2
 
 const Kernels* avx2_kernels() {
-    DMTH_FAST_TABLE(avx2, 3, 7, 20, any_width);
+    DMTH_FAST_TABLE(avx2, 3, 7, 20, 4, any_width);
 }
 
 }  // namespace dmth_fast::cpu

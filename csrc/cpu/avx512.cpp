@@ -114,7 +114,7 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
 }  // namespace avx512
 
 const Kernels* avx512_kernels() {
-    DMTH_FAST_TABLE(avx512, 2, 6, 56, any_width);
+    DMTH_FAST_TABLE(avx512, 2, 6, 56, 2, any_width);
 }
 
 }  // namespace dmth_fast::cpu

@@ -57,7 +57,9 @@ void for_tiles(Codes codes, Codes queries, Labels code_labels, Labels query_labe
 
 void histograms(Codes codes, Codes queries, Labels code_labels, Labels query_labels, std::int64_t bits,
                 std::int64_t* all, std::int64_t* relevant, const Call& call) {
-    if (codes.rows > 0 && queries.rows >= call.kernels->queries_to_transpose) {
+    // Comparing class ids one by one costs less than comparing masks.
+    const std::int64_t enough = call.kernels->queries_to_slice + (code_labels.classes != nullptr ? 1 : 0);
+    if (codes.rows > 0 && queries.rows >= enough) {
         const auto known = relevance_of(code_labels, codes.rows, query_labels, queries.rows, 1);
         return tally_rows(codes, queries, *known, 1, bits, all, relevant, 1, call);
     }

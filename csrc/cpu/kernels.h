@@ -47,7 +47,8 @@ struct Kernels {
     // as well; "neon" has the numbers of "portable", unmeasured.
     std::int64_t queries_for_planes;
     std::int64_t queries_to_transpose;
-    std::int64_t queries_for_tab;  // rather than kernel "sel", at 64 bits; in proportion below
+    std::int64_t queries_for_tab;   // rather than kernel "sel", at 64 bits; in proportion below
+    std::int64_t queries_to_slice;  // rather than count the distances of rows, one by one
 
     // out[i] = distance of row i to the query.
     void (*distances)(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes, const std::uint8_t* query,

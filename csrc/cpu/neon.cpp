@@ -99,7 +99,7 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
 }  // namespace neon
 
 const Kernels* neon_kernels() {
-    DMTH_FAST_TABLE(neon, 2, 16, 20, each);
+    DMTH_FAST_TABLE(neon, 2, 16, 20, 16, each);
 }
 
 }  // namespace dmth_fast::cpu

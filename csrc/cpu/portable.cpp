@@ -105,7 +105,7 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
 }  // namespace portable
 
 const Kernels* portable_kernels() {
-    DMTH_FAST_TABLE(portable, 2, 16, 16, each);
+    DMTH_FAST_TABLE(portable, 2, 16, 16, 16, each);
 }
 
 }  // namespace dmth_fast::cpu

@@ -11,6 +11,8 @@ namespace {
 
 constexpr PlaneLayout kColumn(8);  // 64 labels
 constexpr std::int64_t kColumnLines = kColumn.words() / kBlockWords;
+// Queries that pay for grouping rows. Measured with 200,000 codes of 64 bits, 10 classes.
+constexpr std::int64_t kQueriesToGroup = 64;
 constexpr int kMostSlices = 13;  // of counts up to kMostGrades
 
 // Bits [begin, end) of a block, clipped to it.
@@ -86,6 +88,50 @@ void ByClass::mark(std::int64_t query, std::int64_t first, std::int64_t end, Mar
         if (block < first || block >= end || (block >= inner.first && block < inner.second)) continue;
         Line mask;
         stretch(from - block * kBlockRows, to - block * kBlockRows, mask);
+        marked->add(static_cast<std::int32_t>(block - first), mask);
+    }
+}
+
+ByClassBits::ByClassBits(const std::int64_t* classes, std::int64_t rows, const std::int64_t* asked)
+    : classes_(classes), rows_(rows), asked_(asked), base_(static_cast<std::uint64_t>(classes[0])) {
+    for (std::int64_t i = 0; i < rows; ++i) varying_ |= static_cast<std::uint64_t>(classes[i]) ^ base_;
+    while (bytes_ < 8 && varying_ >> (8 * bytes_) != 0) ++bytes_;
+}
+
+bool ByClassBits::prepare(std::int64_t first, std::int64_t end, const Call& call) {
+    first_ = first;
+    const PlaneLayout layout(bytes_);
+    const std::int64_t lines = layout.words() / kBlockWords;
+    planes_.resize(static_cast<std::size_t>((end - first) * lines));
+    const auto turn = [&](std::int64_t index, int) {
+        const std::int64_t row = (first + index) * kBlockRows;
+        const std::int64_t n = std::min(kBlockRows, rows_ - row);
+        std::uint8_t column[kBlockRows * 8];
+        for (std::int64_t i = 0; i < n; ++i) {
+            const std::uint64_t differ = static_cast<std::uint64_t>(classes_[row + i]) ^ base_;
+            for (std::int64_t b = 0; b < bytes_; ++b) {
+                column[i * bytes_ + b] = static_cast<std::uint8_t>(differ >> (8 * b));
+            }
+        }
+        call.kernels->transpose(column, n, bytes_, planes_[static_cast<std::size_t>(index * lines)].words);
+    };
+    return parallel_for(end - first, call.threads, turn, call.interrupted);
+}
+
+void ByClassBits::mark(std::int64_t query, std::int64_t first, std::int64_t end, Marked* marked) const {
+    const std::uint64_t differ = static_cast<std::uint64_t>(asked_[query]) ^ base_;
+    if ((differ & ~varying_) != 0) return;
+    const std::int64_t lines = PlaneLayout(bytes_).words() / kBlockWords;
+    for (std::int64_t block = first; block < end; ++block) {
+        const Line* planes = planes_.data() + (block - first_) * lines;
+        Line mask;
+        stretch(0, rows_ - block * kBlockRows, mask);
+        for (std::uint64_t left = varying_; left != 0; left &= left - 1) {
+            const int bit = std::countr_zero(left);
+            const std::uint64_t flip =
+                (differ >> bit & 1) - 1;  // rows without the bit, where it is not asked
+            for (std::int64_t w = 0; w < kBlockWords; ++w) mask.words[w] &= planes[bit].words[w] ^ flip;
+        }
         marked->add(static_cast<std::int32_t>(block - first), mask);
     }
 }
@@ -171,7 +217,10 @@ void BySharedLabels::mark(std::int64_t query, std::int64_t first, std::int64_t e
 
 std::unique_ptr<Relevance> relevance_of(Labels rows, std::int64_t count, Labels queries, std::int64_t asked,
                                         int grades) {
-    if (rows.classes != nullptr) return std::make_unique<ByClass>(rows.classes, count, queries.classes);
+    if (rows.classes != nullptr && asked >= kQueriesToGroup) {
+        return std::make_unique<ByClass>(rows.classes, count, queries.classes);
+    }
+    if (rows.classes != nullptr) return std::make_unique<ByClassBits>(rows.classes, count, queries.classes);
     return std::make_unique<BySharedLabels>(rows, count, queries, asked, grades);
 }
 

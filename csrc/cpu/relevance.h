@@ -2,7 +2,8 @@
 // of single blocks.
 //
 // Class ids: rows are grouped by class once, so that the relevant rows of a query are one stretch: blocks
-// inside it are counted as relevant or as the rest, and only the two blocks at its ends twice.
+// inside it are counted as relevant or as the rest, and only the two blocks at its ends twice. For few
+// queries the bits of the ids become planes, and their conjunction the mask of a class.
 // Multi-hot masks: label columns become bit planes, as the codes do, and the labels of a query select the
 // planes that are joined, or, where shared labels count as grades, added in bit slices.
 // Cost: a pass over the labels, and a fraction of what slicing the distances of a block costs.
@@ -77,6 +78,25 @@ class ByClass final : public Relevance {
 };
 
 inline constexpr int kMostGrades = 4096;
+
+// Rows as they stand, and the bit planes of their classes: for few queries, who do not pay for the grouping.
+class ByClassBits final : public Relevance {
+  public:
+    ByClassBits(const std::int64_t* classes, std::int64_t rows, const std::int64_t* asked);
+
+    bool prepare(std::int64_t first, std::int64_t end, const Call& call) override;
+    void mark(std::int64_t query, std::int64_t first, std::int64_t end, Marked* marked) const override;
+
+  private:
+    const std::int64_t* classes_;
+    std::int64_t rows_;
+    const std::int64_t* asked_;
+    std::uint64_t base_;  // of one row; the others are told by where they differ from it
+    std::uint64_t varying_ = 0;
+    std::int64_t bytes_ = 1;  // that hold the varying bits
+    std::int64_t first_ = 0;
+    std::vector<Line> planes_;
+};
 
 // Rows by the number of labels that they share with a query, at most `grades`.
 class BySharedLabels final : public Relevance {

@@ -1,10 +1,11 @@
 // The table of this translation unit's kernels; NAME is its namespace.
-#define DMTH_FAST_TABLE(NAME, QUERIES_FOR_PLANES, QUERIES_TO_TRANSPOSE, QUERIES_FOR_TAB, WIDTHS) \
+#define DMTH_FAST_TABLE(NAME, QUERIES_FOR_PLANES, QUERIES_TO_TRANSPOSE, QUERIES_FOR_TAB, QUERIES_TO_SLICE, WIDTHS) \
     static constexpr Kernels table{                                                              \
         .name = #NAME,                                                                           \
         .queries_for_planes = QUERIES_FOR_PLANES,                                                \
         .queries_to_transpose = QUERIES_TO_TRANSPOSE,                                            \
         .queries_for_tab = QUERIES_FOR_TAB,                                                      \
+        .queries_to_slice = QUERIES_TO_SLICE,                                                    \
         .distances = NAME::distances_##WIDTHS,                                                   \
         .distances_at = NAME::distances_at,                                                      \
         .rows_within = NAME::rows_within_##WIDTHS,                                               \

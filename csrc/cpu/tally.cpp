@@ -8,18 +8,20 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <type_traits>
 #include <vector>
 
 #include "cut.h"
 #include "kernels.h"
 #include "planes.h"
 #include "queries.h"
+#include "slab.h"
 #include "threads.h"
 
 namespace dmth_fast::cpu {
 namespace {
 
-constexpr std::int64_t kSpanBytes = 64 << 20;  // planes that exist at one time
+constexpr std::int64_t kSpanBytes = 4 << 20;   // planes that exist at one time
 constexpr std::int64_t kCountBytes = 1 << 20;  // counts that one group of queries keeps
 
 // Planes of the rows at places [first, first + n), n at most a block.
@@ -29,9 +31,16 @@ void make_block(Codes codes, const std::int64_t* order, std::int64_t first, std:
     if (order != nullptr) {
         const auto bytes = static_cast<std::size_t>(codes.bytes);
         gathered.resize(static_cast<std::size_t>(kBlockRows) * bytes);
-        for (std::int64_t i = 0; i < n; ++i) {
-            std::memcpy(gathered.data() + static_cast<std::size_t>(i) * bytes, codes.row(order[first + i]),
-                        bytes);
+        const auto gather = [&](const auto width) {
+            for (std::int64_t i = 0; i < n; ++i) {
+                std::memcpy(gathered.data() + i * width, codes.row(order[first + i]),
+                            static_cast<std::size_t>(width));
+            }
+        };
+        if (codes.bytes == 8) {
+            gather(std::integral_constant<std::int64_t, 8>());
+        } else {
+            gather(codes.bytes);
         }
         rows = gathered.data();
     }
@@ -114,8 +123,8 @@ void tally_rows(Codes codes, Codes queries, Relevance& relevance, int grades, st
         1, (queries.rows + rounds * call.threads - 1) / std::max<std::int64_t>(1, rounds * call.threads));
 
     const std::int64_t blocks = (codes.rows + kBlockRows - 1) / kBlockRows;
-    const auto planes = std::make_unique_for_overwrite<Line[]>(
-        static_cast<std::size_t>(std::min(blocks, span_blocks) * block_lines));
+    const Slab slab(static_cast<std::size_t>(std::min(blocks, span_blocks) * block_lines) * sizeof(Line));
+    Line* const planes = slab.at<Line>(0);
     std::mutex mutex;
     for (std::int64_t span = 0; span < blocks; span += span_blocks) {
         const std::int64_t span_end = std::min(blocks, span + span_blocks);
@@ -123,7 +132,7 @@ void tally_rows(Codes codes, Codes queries, Relevance& relevance, int grades, st
             std::vector<std::uint8_t> gathered;
             const std::int64_t first = (span + index) * kBlockRows;
             make_block(codes, relevance.order(), first, std::min(kBlockRows, codes.rows - first), kernels,
-                       gathered, planes[static_cast<std::size_t>(index * block_lines)].words);
+                       gathered, planes[index * block_lines].words);
         };
         if (!parallel_for(span_end - span, call.threads, turn, call.interrupted)) return;
         if (!relevance.prepare(span, span_end, call)) return;
@@ -154,9 +163,8 @@ void tally_rows(Codes codes, Codes queries, Relevance& relevance, int grades, st
                     // Slices of the other blocks come first, then those of the whole ones.
                     std::int64_t done = 0;
                     const auto slice = [&](std::int64_t first, std::int64_t end) {
-                        kernels.slice(planes[static_cast<std::size_t>((first - span) * block_lines)].words,
-                                      end - first, codes.bytes, one.run,
-                                      scratch[static_cast<std::size_t>(done * layout.levels)].words);
+                        kernels.slice(planes[(first - span) * block_lines].words, end - first, codes.bytes,
+                                      one.run, scratch[static_cast<std::size_t>(done * layout.levels)].words);
                         done += end - first;
                     };
                     if (from > chunk) slice(chunk, from);
