@@ -1,6 +1,6 @@
 // Bit planes are made once, a span of rows at a time, in the order that the relevance asks for; then groups
-// of queries pass over chunks of blocks that stay in the L2 cache. A chunk is sliced for one query at a time
-// and its slices, which stay in the L1 cache, are counted group of values by group of values.
+// of queries pass over chunks of blocks that stay in the L2 cache. A batch of queries slices the blocks of a
+// chunk while they are in the L1 cache; then the slices of each query are counted, group of values by group.
 #include "tally.h"
 
 #include <algorithm>
@@ -21,8 +21,10 @@
 namespace dmth_fast::cpu {
 namespace {
 
-constexpr std::int64_t kSpanBytes = 4 << 20;   // planes that exist at one time
-constexpr std::int64_t kCountBytes = 1 << 20;  // counts that one group of queries keeps
+constexpr std::int64_t kSpanBytes = 4 << 20;     // planes that exist at one time
+constexpr std::int64_t kTileBytes = 20 << 10;    // planes that stay in the L1 cache for a batch of queries
+constexpr std::int64_t kSliceBytes = 128 << 10;  // slices of a batch of queries and a chunk of planes
+constexpr std::int64_t kCountBytes = 1 << 20;    // counts that one group of queries keeps
 
 // Planes of the rows at places [first, first + n), n at most a block.
 void make_block(Codes codes, const std::int64_t* order, std::int64_t first, std::int64_t n,
@@ -47,14 +49,14 @@ void make_block(Codes codes, const std::int64_t* order, std::int64_t first, std:
     kernels.transpose(rows, n, codes.bytes, block);
 }
 
-// Counts of one query by the value A of kernel "sel", as kernel "tally" leaves them.
+// Slices of one query, and their counts as kernel "tally" leaves them.
 struct Slices {
     const Kernels& kernels;
     int levels;
     const std::uint64_t* data;
 
     // The group of values of one row.
-    int group_of(std::int64_t block, std::int64_t row) const {
+    int value_group(std::int64_t block, std::int64_t row) const {
         const std::uint64_t* words = data + (block * levels * kBlockWords) + row / 64;
         int group = 0;
         for (int j = 3; j < levels; ++j) {
@@ -63,15 +65,28 @@ struct Slices {
         return group;
     }
 
-    // Counts `rows` rows of `count` blocks, outwards from the group of one of them: values that occur lie
-    // together, in few groups.
-    void count(std::int64_t count, std::int64_t rows, const std::int32_t* which, const Line* masks, int start,
-               std::uint64_t* counts) const {
+    // Counts all rows of `blocks` blocks.
+    void count(std::int64_t blocks, std::uint64_t* counts) const {
+        count(blocks, blocks * kBlockRows, nullptr, nullptr, value_group(blocks / 2, kBlockRows / 2), counts);
+    }
+
+    // Counts the rows of some masks.
+    void count(const Marked& marked, std::uint64_t* counts) const {
+        std::int64_t word = 0;
+        while (marked.masks[0].words[word] == 0) ++word;
+        const std::int64_t row = word * 64 + std::countr_zero(marked.masks[0].words[word]);
+        count(static_cast<std::int64_t>(marked.which.size()), marked.rows, marked.which.data(),
+              marked.masks.data(), value_group(marked.which[0], row), counts);
+    }
+
+    // Outwards from the group of one of the rows: values that occur lie together, in few groups.
+    void count(std::int64_t blocks, std::int64_t rows, const std::int32_t* which, const Line* masks,
+               int start, std::uint64_t* counts) const {
         const int groups = 1 << (levels - 3);
         const auto take = [&](int group) {
             group &= groups - 1;  // values are known modulo 2^levels
             const std::int64_t found =
-                kernels.tally(data, count, levels, which, masks == nullptr ? nullptr : masks->words, group,
+                kernels.tally(data, blocks, levels, which, masks == nullptr ? nullptr : masks->words, group,
                               counts + 8 * group);
             rows -= found;
             return found;
@@ -102,6 +117,162 @@ void separate(std::uint64_t* counts, int values) {
     }
 }
 
+// One group of queries against a stretch of blocks.
+class GroupTally {
+  public:
+    GroupTally(Codes queries, std::int64_t first_query, std::int64_t asked, const Line* planes,
+               std::int64_t span, const Relevance& relevance, int grades, const PlaneLayout& layout,
+               const Kernels& kernels)
+        : first_query_(first_query),
+          asked_(asked),
+          planes_(planes),
+          span_(span),
+          relevance_(relevance),
+          grades_(grades),
+          layout_(layout),
+          kernels_(kernels),
+          queries_({queries.row(first_query), asked, queries.bytes}),
+          prepared_(queries_, layout),
+          chunk_blocks_(std::max<std::int64_t>(1, kChunkBytes / (layout.words() * 8))),
+          tile_blocks_(std::max<std::int64_t>(1, kTileBytes / (layout.words() * 8))),
+          batch_(std::clamp<std::int64_t>(kSliceBytes / (chunk_blocks_ * slice_lines() * 64), 1, asked)),
+          values_(1 << layout.levels),
+          kinds_(grades + 2),
+          counts_(static_cast<std::size_t>(asked * kinds_ * values_), 0),
+          marked_(static_cast<std::size_t>(grades)),
+          slab_(static_cast<std::size_t>(batch_ * chunk_blocks_ * slice_lines()) * sizeof(Line)) {}
+
+    // Counts the blocks [first, end).
+    void count(std::int64_t first, std::int64_t end) {
+        for (std::int64_t chunk = first; chunk < end; chunk += chunk_blocks_) {
+            const std::int64_t chunk_end = std::min(end, chunk + chunk_blocks_);
+            for (std::int64_t q = 0; q < asked_; q += batch_) {
+                if (stopped()) return;
+                const std::int64_t asked = std::min(batch_, asked_ - q);
+                orders_.clear();
+                for (std::int64_t i = 0; i < asked; ++i) orders_.push_back(order(q + i, chunk, chunk_end));
+                for (std::int64_t tile = chunk; tile < chunk_end; tile += tile_blocks_) {
+                    const std::int64_t tile_end = std::min(chunk_end, tile + tile_blocks_);
+                    for (std::int64_t i = 0; i < asked; ++i) slice(i, tile, tile_end);
+                }
+                for (std::int64_t i = 0; i < asked; ++i) count_query(q + i, i, chunk, chunk_end);
+            }
+        }
+    }
+
+    // Adds what was counted to the results; `missing` rows of the last block were counted as zero codes.
+    void add(std::int64_t bits, std::int64_t missing, std::int64_t* all, std::int64_t* graded,
+             std::int64_t step) {
+        for (std::int64_t q = 0; q < asked_; ++q) {
+            const PlaneQueries::Single one = prepared_.single(q);
+            const std::int64_t base = (first_query_ + q) * (bits + 1);
+            for (int kind = 0; kind < kinds_; ++kind) separate(counts_of(q, kind), values_);
+            std::int64_t ones = 0;
+            for (std::int64_t b = 0; b < queries_.bytes; ++b) ones += std::popcount(queries_.row(q)[b]);
+            all[(base + ones) * step] -= missing;
+            for (std::int64_t d = 0; d <= bits; ++d) {
+                const int a =
+                    (static_cast<int>(d) - one.offset) * one.sign & (values_ - 1);  // d = offset + sign * A
+                const auto at = [&](int kind) { return static_cast<std::int64_t>(counts_of(q, kind)[a]); };
+                const std::int64_t inside = at(kinds_ - 1);
+                all[(base + d) * step] += at(0) + inside;
+                std::int64_t* out = graded + (base + d) * step;
+                for (int grade = 1; grade <= grades_; ++grade) out[grade - 1] += at(grade);
+                if (grades_ > 0) out[0] += inside;
+            }
+        }
+    }
+
+  private:
+    // The blocks of a chunk in the order of their slices: those that hold only relevant rows come last.
+    struct Order {
+        std::int64_t chunk, from, to, others;
+        PlaneRun run;
+
+        std::int64_t place(std::int64_t block) const {
+            if (block < from) return block - chunk;
+            return block < to ? others + block - from : block - chunk - (to - from);
+        }
+    };
+
+    Order order(std::int64_t q, std::int64_t chunk, std::int64_t chunk_end) const {
+        const auto whole = relevance_.whole(first_query_ + q);
+        const std::int64_t from = std::clamp(whole.first, chunk, chunk_end);
+        const std::int64_t to = std::clamp(whole.second, from, chunk_end);
+        return {chunk, from, to, chunk_end - chunk - (to - from), prepared_.single(q).run};
+    }
+
+    std::int64_t slice_lines() const { return layout_.levels; }
+    // All rows but those of whole blocks; then each grade; then whole blocks.
+    std::uint64_t* counts_of(std::int64_t q, int kind) {
+        return counts_.data() + (q * kinds_ + kind) * values_;
+    }
+    Line* slices_of(std::int64_t slot) const {
+        return slab_.at<Line>(0) + slot * chunk_blocks_ * slice_lines();
+    }
+
+    void slice(std::int64_t slot, std::int64_t tile, std::int64_t tile_end) const {
+        const Order& order_of = orders_[static_cast<std::size_t>(slot)];
+        const std::int64_t ends[4] = {tile, std::clamp(order_of.from, tile, tile_end),
+                                      std::clamp(order_of.to, tile, tile_end), tile_end};
+        for (int i = 0; i < 3; ++i) {
+            if (ends[i] == ends[i + 1]) continue;
+            const Line* blocks = planes_ + (ends[i] - span_) * (layout_.words() / kBlockWords);
+            kernels_.slice(blocks->words, ends[i + 1] - ends[i], layout_.bytes, order_of.run,
+                           slices_of(slot)[order_of.place(ends[i]) * slice_lines()].words);
+        }
+    }
+
+    void count_query(std::int64_t q, std::int64_t slot, std::int64_t chunk, std::int64_t chunk_end) {
+        const Order& order_of = orders_[static_cast<std::size_t>(slot)];
+        const std::int64_t whole = order_of.to - order_of.from;
+        const Slices slices{kernels_, layout_.levels, slices_of(slot)->words};
+        if (order_of.others > 0) slices.count(order_of.others, counts_of(q, 0));
+        if (whole > 0) {
+            const Slices inside{kernels_, layout_.levels,
+                                slices_of(slot)[order_of.others * slice_lines()].words};
+            inside.count(whole, counts_of(q, kinds_ - 1));
+        }
+        for (Marked& grade : marked_) grade.clear();
+        relevance_.mark(first_query_ + q, chunk, chunk_end, marked_.data());
+        for (int grade = 0; grade < grades_; ++grade) {
+            Marked& blocks = marked_[static_cast<std::size_t>(grade)];
+            for (std::int32_t& block : blocks.which) {
+                block = static_cast<std::int32_t>(order_of.place(chunk + block));
+            }
+            if (blocks.rows > 0) slices.count(blocks, counts_of(q, grade + 1));
+        }
+    }
+
+    std::int64_t first_query_;
+    std::int64_t asked_;
+    const Line* planes_;
+    std::int64_t span_;
+    const Relevance& relevance_;
+    int grades_;
+    PlaneLayout layout_;
+    const Kernels& kernels_;
+    Codes queries_;
+    PlaneQueries prepared_;
+    std::int64_t chunk_blocks_;
+    std::int64_t tile_blocks_;
+    std::int64_t batch_;
+    int values_;
+    int kinds_;
+    std::vector<std::uint64_t> counts_;
+    std::vector<Marked> marked_;
+    std::vector<Order> orders_;  // of the batch at work
+    Slab slab_;
+};
+
+// Queries of a group: as many groups for each thread, and their counts stay in the cache.
+std::int64_t group_of(std::int64_t queries, int threads, int grades, const PlaneLayout& layout) {
+    const std::int64_t bytes = (grades + 2) * (std::int64_t{8} << layout.levels);
+    const std::int64_t most = std::clamp<std::int64_t>(kCountBytes / bytes, 4, PlaneQueries::kMost);
+    const std::int64_t groups = (queries + threads * most - 1) / (threads * most) * threads;
+    return std::max<std::int64_t>(1, (queries + groups - 1) / std::max<std::int64_t>(1, groups));
+}
+
 }  // namespace
 
 void tally_rows(Codes codes, Codes queries, Relevance& relevance, int grades, std::int64_t bits,
@@ -110,18 +281,7 @@ void tally_rows(Codes codes, Codes queries, Relevance& relevance, int grades, st
     const PlaneLayout layout(codes.bytes);
     const std::int64_t block_lines = layout.words() / kBlockWords;
     const std::int64_t span_blocks = std::max<std::int64_t>(1, kSpanBytes / (layout.words() * 8));
-    const std::int64_t chunk_blocks = std::max<std::int64_t>(1, kChunkBytes / (layout.words() * 8));
-    const int values = 1 << layout.levels;
-    // Of a query: all rows but those of whole blocks, then each grade, then whole blocks.
-    const int kinds = grades + 2;
-    const std::size_t table = static_cast<std::size_t>(kinds) * static_cast<std::size_t>(values);
-    const std::int64_t most = std::clamp<std::int64_t>(
-        kCountBytes / static_cast<std::int64_t>(table * sizeof(std::uint64_t)), 4, PlaneQueries::kMost);
-    // As many groups of queries for each thread.
-    const std::int64_t rounds = (queries.rows + call.threads * most - 1) / (call.threads * most);
-    const std::int64_t group = std::max<std::int64_t>(
-        1, (queries.rows + rounds * call.threads - 1) / std::max<std::int64_t>(1, rounds * call.threads));
-
+    const std::int64_t group = group_of(queries.rows, call.threads, grades, layout);
     const std::int64_t blocks = (codes.rows + kBlockRows - 1) / kBlockRows;
     const Slab slab(static_cast<std::size_t>(std::min(blocks, span_blocks) * block_lines) * sizeof(Line));
     Line* const planes = slab.at<Line>(0);
@@ -141,95 +301,14 @@ void tally_rows(Codes codes, Codes queries, Relevance& relevance, int grades, st
         const Cut cut(span_rows, queries.rows, call.threads, group);
         const auto count = [&](std::int64_t index, int) {
             const Cut::Task task = cut.task(index);
-            const std::int64_t asked = task.query_end - task.query_begin;
-            const PlaneQueries prepared({queries.row(task.query_begin), asked, queries.bytes}, layout);
-            const std::int64_t first_block = span + task.row_begin / kBlockRows;
-            const std::int64_t end_block = span + (task.row_end + kBlockRows - 1) / kBlockRows;
-            const auto scratch = std::make_unique_for_overwrite<Line[]>(
-                static_cast<std::size_t>(std::min(chunk_blocks, end_block - first_block) * layout.levels));
-            const Slices slices{kernels, layout.levels, scratch[0].words};
-            std::vector<std::uint64_t> tables(table * static_cast<std::size_t>(asked), 0);
-            std::vector<Marked> marked(static_cast<std::size_t>(grades));
-            for (std::int64_t chunk = first_block; chunk < end_block; chunk += chunk_blocks) {
-                if (stopped()) return;
-                const std::int64_t chunk_end = std::min(end_block, chunk + chunk_blocks);
-                for (std::int64_t q = 0; q < asked; ++q) {
-                    const PlaneQueries::Single one = prepared.single(q);
-                    const std::int64_t query = task.query_begin + q;
-                    std::uint64_t* of_query = tables.data() + table * static_cast<std::size_t>(q);
-                    const auto whole = relevance.whole(query);
-                    const std::int64_t from = std::clamp(whole.first, chunk, chunk_end);
-                    const std::int64_t to = std::clamp(whole.second, from, chunk_end);
-                    // Slices of the other blocks come first, then those of the whole ones.
-                    std::int64_t done = 0;
-                    const auto slice = [&](std::int64_t first, std::int64_t end) {
-                        kernels.slice(planes[(first - span) * block_lines].words, end - first, codes.bytes,
-                                      one.run, scratch[static_cast<std::size_t>(done * layout.levels)].words);
-                        done += end - first;
-                    };
-                    if (from > chunk) slice(chunk, from);
-                    if (chunk_end > to) slice(to, chunk_end);
-                    const std::int64_t others = done;
-                    if (to > from) slice(from, to);
-                    if (others > 0) {
-                        slices.count(others, others * kBlockRows, nullptr, nullptr,
-                                     slices.group_of(others / 2, kBlockRows / 2), of_query);
-                    }
-                    if (to > from) {
-                        const Slices inside{kernels, layout.levels,
-                                            slices.data + others * layout.levels * kBlockWords};
-                        inside.count(to - from, (to - from) * kBlockRows, nullptr, nullptr,
-                                     inside.group_of((to - from) / 2, kBlockRows / 2),
-                                     of_query + (kinds - 1) * values);
-                    }
-                    for (Marked& grade : marked) grade.clear();
-                    relevance.mark(query, chunk, chunk_end, marked.data());
-                    for (int grade = 0; grade < grades; ++grade) {
-                        Marked& blocks_of = marked[static_cast<std::size_t>(grade)];
-                        if (blocks_of.rows == 0) continue;
-                        for (std::int32_t& block : blocks_of.which) {
-                            if (chunk + block >= to) block -= static_cast<std::int32_t>(to - from);
-                        }
-                        std::int64_t word = 0;
-                        while (blocks_of.masks[0].words[word] == 0) ++word;
-                        const int row =
-                            static_cast<int>(word) * 64 + std::countr_zero(blocks_of.masks[0].words[word]);
-                        slices.count(static_cast<std::int64_t>(blocks_of.which.size()), blocks_of.rows,
-                                     blocks_of.which.data(), blocks_of.masks.data(),
-                                     slices.group_of(blocks_of.which[0], row),
-                                     of_query + (grade + 1) * values);
-                    }
-                }
-            }
-            // Rows that the last block lacks were counted as zero codes.
-            const std::int64_t missing =
-                end_block * kBlockRows - std::min(codes.rows, end_block * kBlockRows);
+            const std::int64_t first = span + task.row_begin / kBlockRows;
+            const std::int64_t end = span + (task.row_end + kBlockRows - 1) / kBlockRows;
+            GroupTally tally(queries, task.query_begin, task.query_end - task.query_begin, planes, span,
+                             relevance, grades, layout, kernels);
+            tally.count(first, end);
+            const std::int64_t missing = end * kBlockRows - std::min(codes.rows, end * kBlockRows);
             const std::lock_guard lock(mutex);
-            for (std::int64_t q = 0; q < asked; ++q) {
-                const PlaneQueries::Single one = prepared.single(q);
-                std::uint64_t* of_query = tables.data() + table * static_cast<std::size_t>(q);
-                const std::int64_t base = (task.query_begin + q) * (bits + 1);
-                for (int kind = 0; kind < kinds; ++kind) separate(of_query + kind * values, values);
-                std::int64_t ones = 0;
-                for (std::int64_t b = 0; b < queries.bytes; ++b) {
-                    ones += std::popcount(queries.row(task.query_begin + q)[b]);
-                }
-                all[(base + ones) * step] -= missing;
-                for (std::int64_t d = 0; d <= bits; ++d) {
-                    // d = offset + sign * A
-                    const auto a = static_cast<std::size_t>((static_cast<int>(d) - one.offset) * one.sign &
-                                                            (values - 1));
-                    const auto at = [&](int kind) {
-                        return static_cast<std::int64_t>(
-                            of_query[static_cast<std::size_t>(kind * values) + a]);
-                    };
-                    const std::int64_t inside = at(kinds - 1);
-                    all[(base + d) * step] += at(0) + inside;
-                    std::int64_t* out = graded + (base + d) * step;
-                    for (int grade = 1; grade <= grades; ++grade) out[grade - 1] += at(grade);
-                    if (grades > 0) out[0] += inside;
-                }
-            }
+            tally.add(bits, missing, all, graded, step);
         };
         if (!parallel_for(cut.tasks(), call.threads, count, call.interrupted)) return;
     }
