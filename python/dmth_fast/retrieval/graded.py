@@ -196,7 +196,8 @@ def _ordered(comparison: Comparison, graded: str) -> Iterator[_Block]:
         if comparison.excluded is not None:
             left_out = comparison.excluded[rows]
             kept[np.flatnonzero(left_out >= 0), left_out[left_out >= 0]] = False
-        order = np.argsort(comparison.distances(rows), axis=1, kind="stable")
+        # 16 bits hold every distance, and NumPy sorts them by counting.
+        order = np.argsort(comparison.distances(rows).astype(np.uint16), axis=1, kind="stable")
         grades = _scaled(values, own[rows], graded)
         ranked: Array = np.take_along_axis(level, order, axis=1)
         here: Array = np.take_along_axis(kept, order, axis=1)

@@ -81,7 +81,8 @@ class Comparison:
     def strict_rankings(self, rows: slice) -> StrictRankings:
         """Ranks of the relevant items of the queries in ``rows``, ties broken by database row."""
         if self.labels.matrix is not None:
-            order = np.argsort(self.distances(rows), axis=1, kind="stable")
+            # 16 bits hold every distance, and NumPy sorts them by counting.
+            order = np.argsort(self.distances(rows).astype(np.uint16), axis=1, kind="stable")
             owner, place = np.nonzero(np.take_along_axis(self.labels.matrix[rows], order, axis=1))
             offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(order)))])
             ranks = place + 1
