@@ -9,6 +9,7 @@ from samples import random_codes
 
 import dmth_fast as df
 from dmth_fast.retrieval import tables
+from dmth_fast.retrieval.report import Report
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 4, 200)
@@ -46,6 +47,19 @@ def test_a_report_prints_itself():
         assert f"{value:.4f}" in printed
         assert name in printed
     assert "30 queries, 200 items; bits=8, ties=expected" in printed
+
+
+def test_a_report_comes_back_from_its_text():
+    codes = report(8, precision_at=[5], empty="skip")
+    features = df.evaluate_features(RNG.random((9, 3)), LABELS[:9], RNG.random((200, 3)), LABELS)
+    for found in (codes, features):
+        again = Report.from_json(found.to_json(per_query=True))
+        assert again.to_json(per_query=True) == found.to_json(per_query=True)
+        assert str(again) == str(found)
+    assert df.compare(Report.from_json(codes.to_json(per_query=True)), codes).mean == 0.0
+    for text in (codes.to_json(), "not json", "[1]"):
+        with pytest.raises(ValueError, match="text must be a report's JSON with per_query=True"):
+            Report.from_json(text)
 
 
 def test_distances_of_relevant_and_other_items_add_up():

@@ -221,6 +221,47 @@ class Report:
         """:meth:`to_dict` as indented JSON text."""
         return json.dumps(self.to_dict(per_query=per_query), indent=2, allow_nan=False)
 
+    @staticmethod
+    def from_json(text: str) -> "Report":
+        """Read back what :meth:`to_json` wrote with ``per_query=True``, to compare with or to tabulate.
+
+        Raises:
+            ValueError: not such a text, or one without the values of each query.
+
+        >>> from dmth_fast import evaluate
+        >>> codes, labels = np.array([[0], [1], [3]], dtype=np.uint8), np.array([0, 0, 1])
+        >>> report = evaluate(codes, labels, codes, labels)
+        >>> Report.from_json(report.to_json(per_query=True)).map == report.map
+        True
+        """
+        try:
+            read: dict[str, Any] = {**json.loads(text)}
+            distances, balls = read.get("distances"), read.get("empty_balls")
+            return Report(
+                per_query={
+                    name: np.array([np.inf if value is None else value for value in values], dtype=np.float64)
+                    for name, values in read["per_query"].items()
+                },
+                counted=np.array(read["counted"], dtype=bool),
+                map_interval=(read["map_interval"][0], read["map_interval"][1]),
+                pr_curve=PRCurve(*(np.array(read["pr_curve"][side]) for side in PRCurve._fields)),
+                interpolated=np.array(read["interpolated_precision"]),
+                empty_balls=None if balls is None else np.array(balls),
+                distances=None
+                if distances is None
+                else DistanceHistograms(*(np.array(distances[side]) for side in DistanceHistograms._fields)),
+                num_queries=read["num_queries"],
+                num_items=read["num_items"],
+                num_empty=read["num_empty"],
+                num_unlabelled=(read["num_unlabelled"][0], read["num_unlabelled"][1]),
+                unlabelled_queries=np.array(read["unlabelled_queries"], dtype=np.int64),
+                settings=read["settings"],
+            )
+        except (KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"text must be a report's JSON with per_query=True, but reading it failed: {error!r}"
+            ) from error
+
     def to_markdown(self, name: str = "codes") -> str:
         """A Markdown table of one row; several methods: :func:`dmth_fast.retrieval.tables.to_markdown`."""
         from dmth_fast.retrieval import tables
