@@ -101,5 +101,5 @@ def test_the_tables_of_a_document_hold_every_row_and_every_difference(result: di
     assert "- attention: mean largest weight 0." in text
     assert "queries; one seed (0)" in text
     assert "100 training images, 1,198 without labels where the row says so" in text
-    assert "23 of 23 cells. Made by `dmth-fast grid`" in text
+    assert "26 of 26 cells. Made by `dmth-fast grid`" in text
     assert f"`{result['splits']['digits-100, seed 0']['query'][:8]}`" in text
