@@ -1,7 +1,6 @@
 """From a configuration to a measured table: teachers, their fusion, a student alone and distilled."""
 
 import dataclasses
-import os
 import shlex
 import sys
 import time
@@ -15,6 +14,7 @@ import torch
 from dmth_fast import environment
 from dmth_fast.atomic import write_json, write_text
 from dmth_fast.comparison import compare, compare_without_labels, differences
+from dmth_fast.learning import protocols
 from dmth_fast.learning.data import ImageSet, split_by_class
 from dmth_fast.learning.frozen import AnyTeacher, Teacher
 from dmth_fast.learning.hasher import Hasher
@@ -199,7 +199,7 @@ def _refuse_other_run(out: Path, config: TrainConfig, resume: bool) -> None:
 
 def data_root(config: TrainConfig) -> Path:
     """Return the folder that relative paths of images and weights start from."""
-    return Path(config.data.root or os.environ.get("DMTH_FAST_DATA", "."))
+    return protocols.data_root(config.data.root)
 
 
 def weights_path(root: Path, weights: str | None) -> Path | str | None:

@@ -1,6 +1,6 @@
 """Images with any number of labels: the sets by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dmth_fast import evaluate
+from dmth_fast.comparison import Floats
 from dmth_fast.learning.cifar100 import graded_labels
 from dmth_fast.learning.config import at_least, one_of
 from dmth_fast.learning.corel5k import read_corel5k
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.protocols import DataConfig, open_split
 
-__all__ = ["MultiLabelConfig", "MultiLabelSplit", "open_multilabel"]
+__all__ = ["COLUMNS", "METRIC", "MultiLabelConfig", "MultiLabelSplit", "graded_figures", "open_multilabel"]
+
+METRIC = (
+    "mAP@all; mAP@1000, divided by the relevant among them; NDCG, ACG and WAP@100 of the number of shared "
+    "labels; all expected over ties"
+)
+COLUMNS = ("map", "map_1000", "ndcg_100", "acg_100", "wap_100")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,3 +164,21 @@ def _graded(
         query_labels=labels(query),
         database_labels=labels(database),
     )
+
+
+def graded_figures(
+    codes: Mapping[str, Any], split: MultiLabelSplit, bits: int
+) -> tuple[dict[str, float], dict[str, Floats]]:
+    """Figures of the codes, and each query's average precision and NDCG@100."""
+    labels = split.query_labels.numpy(), split.database_labels.numpy()
+    arguments = codes["query"], labels[0], codes["database"], labels[1]
+    whole = evaluate(*arguments, bits=bits, precision_at=(100,), graded="shared")
+    top = evaluate(*arguments, bits=bits, top_k=1000, normalizer="retrieved")
+    figures = {
+        "map": whole.map,
+        "map_1000": top.map,
+        "ndcg_100": whole.ndcg_at[100],
+        "acg_100": whole.acg_at[100],
+        "wap_100": whole.wap_at[100],
+    }
+    return figures, {"map": whole.average_precision, "ndcg_100": whole.per_query["ndcg_at_100"]}

@@ -17,15 +17,7 @@ from dmth_fast.learning.norms import NORM_IMAGES, unfold_norms
 from dmth_fast.learning.objective import StudentObjective
 from dmth_fast.learning.training import train_objective
 
-__all__ = [
-    "FeatureNetwork",
-    "MultiLabelBatches",
-    "Network",
-    "encode_values",
-    "feature_network",
-    "fit_network",
-    "image_network",
-]
+__all__ = ["FeatureNetwork", "MultiLabelBatches", "build_network", "encode_values", "fit_network"]
 
 
 class MultiLabelBatches:
@@ -78,22 +70,24 @@ class FeatureNetwork(nn.Module):
 
 
 Network = HashNetwork | FeatureNetwork
+Inputs = tuple[ImageSet | Tensor, ImageSet | Tensor]
+"""Queries and database as a network takes them: images, or cached features."""
 
 
-def feature_network(features: Tensor, hidden: int, bits: int, *, seed: int) -> FeatureNetwork:
-    """A hidden layer and a hash head on features (n, d), whose statistics it takes."""
+def build_network(
+    backbone: str, weights: Path | None, train: ImageSet | Tensor, bits: int, *, hidden: int, seed: int
+) -> Network:
+    """A backbone with a hash head for images; a hidden layer and a hash head for features (n, d).
+
+    Folded batch norms of the weights are measured on some of the images, and so are the features' statistics.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return FeatureNetwork(features, hidden, bits)
-
-
-def image_network(name: str, weights: Path | None, bits: int, images: ImageSet, *, seed: int) -> HashNetwork:
-    """A backbone with a hash head; folded batch norms of its weights are measured on some ``images``."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = HashNetwork(build_backbone(name, weights), bits).to(memory_format=torch.channels_last)
+        if isinstance(train, Tensor):
+            return FeatureNetwork(train, hidden, bits)
+        network = HashNetwork(build_backbone(backbone, weights), bits).to(memory_format=torch.channels_last)
     if weights is not None:
-        some = images.images[torch.linspace(0, len(images) - 1, min(len(images), NORM_IMAGES)).long()]
+        some = train.images[torch.linspace(0, len(train) - 1, min(len(train), NORM_IMAGES)).long()]
         unfold_norms(network.backbone, (prepare(network.backbone, x) for x in torch.split(some, 128)))
     return network
 

@@ -1,5 +1,6 @@
 """Which images are queries, database and training set: figures compare only inside one protocol."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,11 @@ class DataConfig:
         within("validation_fraction", self.validation_fraction, 0, 0.9)
         if self.size is not None:
             at_least("size", self.size, 1)
+
+
+def data_root(root: str | None) -> Path:
+    """Where relative paths start: ``root``, else ``DMTH_FAST_DATA``, else the working folder."""
+    return Path(root or os.environ.get("DMTH_FAST_DATA", "."))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

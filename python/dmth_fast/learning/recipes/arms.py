@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,37 @@ import dmth_fast
 from dmth_fast.atomic import write_text
 from dmth_fast.comparison import Floats, paired_interval
 from dmth_fast.learning.config import to_mapping
+from dmth_fast.learning.protocols import data_root
 from dmth_fast.learning.weights import load_weights, save_tensors
 
 Codes = dict[str, NDArray[np.uint8]]
 
 LISTS = ("arms", "bits", "seeds", "methods", "losses", "starts", "threads", "cache")
 """Settings that say which arms there are and where, but change none of them."""
+
+
+class Run:
+    """One run of a recipe: its folder, where its data are, and since when it runs.
+
+    Args:
+        config: with ``data.root`` and ``threads``.
+        out_dir: folder of the run.
+
+    Raises:
+        ValueError: the folder holds a run of other settings.
+    """
+
+    def __init__(self, config: Any, out_dir: str | Path) -> None:
+        self.out, self._begin = Path(out_dir), time.perf_counter()
+        self.root = data_root(config.data.root)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        claim_folder(self.out, config)
+
+    @property
+    def seconds(self) -> float:
+        """Since the run was started; arms that were done before cost nothing."""
+        return time.perf_counter() - self._begin
 
 
 def claim_folder(out_dir: Path, config: Any) -> None:

@@ -19,15 +19,13 @@ ImageNet weights of ResNet-50 and AlexNet are read from local files.
 
 import itertools
 import json
-import os
-import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dmth_fast.comparison import Floats, speed
 from dmth_fast.learning.backbones import build_backbone
 from dmth_fast.learning.config import (
     AugmentationConfig,
@@ -44,13 +42,13 @@ from dmth_fast.learning.frozen import AnyTeacher, Teacher
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.macs import count_macs
 from dmth_fast.learning.protocols import DataConfig, Split, open_split
-from dmth_fast.learning.recipes.arms import claim_folder, comparison, kept_codes, with_seed
+from dmth_fast.learning.recipes.arms import Codes, Run, comparison, kept_codes, with_seed
 from dmth_fast.learning.recipes.pictures import draw_images
 from dmth_fast.learning.recipes.results import Row, write_result
 from dmth_fast.learning.stored import PREFIX, StoredFeatures
 from dmth_fast.learning.training import METRICS, train_objective
 from dmth_fast.learning.weights import save_tensors
-from dmth_fast.retrieval.evaluation import evaluate
+from dmth_fast.methods import Floats, measure, speed
 
 LOSSES: dict[str, LossConfig] = {
     "dch": LossConfig(hash_loss="dch", gamma=20.0, quantizer="cauchy", quantization=0.1),
@@ -144,23 +142,37 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
     Writes ``result.json`` after each arm, ``tradeoff.png``, ``step1.safetensors`` and the students; started
     again in the same folder it goes on where it stopped.
     """
-    begin, out = time.perf_counter(), Path(out_dir)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    claim_folder(out, config)
-    root = _root(config)
-    split = open_split(config.protocol, config.data, root, config.seed)
-    history = distil(config, split.database, out, progress) if "distilled" in config.starts else []
+    work = Run(config, out_dir)
+    split = open_split(config.protocol, config.data, work.root, config.seed)
+    history = distil(config, split.database, work, progress) if "distilled" in config.starts else []
     rows: list[Row] = []
     precisions: dict[tuple[str, int], dict[str, list[Floats]]] = {}
     arms = list(itertools.product(config.bits, config.starts, config.losses))
     result: dict[str, Any] = {}
     for bits, start, loss in arms:
-        row, precision = measure(config, split, start, loss, bits, out, progress)
+        hasher = fine_tune(config, split, start, loss, bits, work, progress)
+        folder = work.out / f"{start}-{loss}-{bits}"
+        codes = kept_codes(folder / "codes.safetensors", partial(_encode, hasher, split))
+        measured = measure(
+            split,
+            f"{config.teacher if start == 'teacher' else config.student}, {start}, {loss}",
+            start=start,
+            loss=loss,
+            codes=(codes["query"], codes["database"]),
+            predicted=None,
+            bits=bits,
+            parameters=hasher.num_parameters,
+            macs=count_macs(hasher.network, split.query.size),
+            images_per_second=round(speed(hasher.encode, split.query), 1),
+        )
+        row, precision = measured.row, measured.precision
+        labels = [part.required_labels("evaluation") for part in (split.query, split.database)]
+        title = f"Nearest images: {row['name']}, {bits} bits"
+        draw_images(folder / "neighbours.png", split, codes, labels, bits=bits, title=title)
         rows.append(row)
         precisions.setdefault((loss, bits), {})[start] = [precision]
         result = write_result(
-            out,
+            work.out,
             recipe="cukdfir",
             config=config,
             protocol=config.protocol,
@@ -174,40 +186,38 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
                 for first in ("distilled", "teacher")
                 if {first, "scratch"} <= per_query.keys()
             ],
-            seconds=time.perf_counter() - begin,
+            seconds=work.seconds,
             seed=config.seed,
             history=history,
             complete=len(rows) == len(arms),
         )
     from dmth_fast.plots import plot_tradeoff
 
-    plot_tradeoff(rows, out / "tradeoff.png", title=f"{config.student} taught by {config.teacher}")
+    plot_tradeoff(rows, work.out / "tradeoff.png", title=f"{config.student} taught by {config.teacher}")
     return result
 
 
-def distil(config: Config, images: ImageSet, out: Path, progress: bool) -> list[dict[str, float]]:
+def distil(config: Config, images: ImageSet, work: Run, progress: bool) -> list[dict[str, float]]:
     """Step 1; writes the student's weights to ``step1.safetensors``."""
-    done, training = (
-        out / "step1.safetensors",
-        with_seed(config.step1, config.seed, precision=config.precision),
-    )
+    done = work.out / "step1.safetensors"
     if done.exists():
-        lines = (out / "step1" / METRICS).read_text().splitlines()
+        lines = (work.out / "step1" / METRICS).read_text().splitlines()
         return [json.loads(line) for line in lines]
-    teacher = _teacher(config, out)
+    teacher = _teacher(config, work)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         student = build_backbone(config.student).to(memory_format=torch.channels_last)
         objective = FeatureObjective(student, teacher.feature_dim, config.feature_loss, config.precision)
     views = ViewConfig(views=config.views, seed=config.seed, augmentation=config.augmentation)
-    cache = Path(config.cache) if config.cache else out / "cache"
+    cache = Path(config.cache) if config.cache else work.out / "cache"
+    training = with_seed(config.step1, config.seed, precision=config.precision)
     history = train_objective(
         objective,
         FeatureBatches(views, images, teacher, student, cache),
         training,
         title="step 1",
         settings=to_mapping(training),
-        run_dir=out / "step1",
+        run_dir=work.out / "step1",
         resume=True,
         progress=progress,
     )
@@ -216,21 +226,24 @@ def distil(config: Config, images: ImageSet, out: Path, progress: bool) -> list[
 
 
 def fine_tune(
-    config: Config, split: Split, start: str, loss: str, bits: int, out: Path, progress: bool
+    config: Config, split: Split, start: str, loss: str, bits: int, work: Run, progress: bool
 ) -> Hasher:
     """Step 2 from scratch, from step 1, or from the teacher itself, at the size it taught at."""
-    folder = out / f"{start}-{loss}-{bits}"
+    folder = work.out / f"{start}-{loss}-{bits}"
     if (folder / "config.json").exists():
         return Hasher.load(folder)
-    factor = config.teacher_lr if start == "teacher" else 1.0
-    training = with_seed(config.step2, config.seed, precision=config.precision, backbone_lr=factor)
-    weights = {"scratch": None, "distilled": out / "step1.safetensors", "teacher": _weights(config, out)}
-    side = f"@{config.teacher_size}" if config.teacher_size else ""
+    own, side = start == "teacher", f"@{config.teacher_size}" if config.teacher_size else ""
+    factor = config.teacher_lr if own else 1.0
+    weights = {
+        "scratch": None,
+        "distilled": work.out / "step1.safetensors",
+        "teacher": _weights(config, work),
+    }
     hasher = Hasher(
-        f"{config.teacher}{side}" if start == "teacher" else config.student,
+        f"{config.teacher}{side}" if own else config.student,
         bits,
         weights=weights[start],
-        training=training,
+        training=with_seed(config.step2, config.seed, precision=config.precision, backbone_lr=factor),
         augmentation=config.augmentation,
         loss=LOSSES[loss],
     )
@@ -238,51 +251,19 @@ def fine_tune(
     return hasher
 
 
-def measure(
-    config: Config, split: Split, start: str, loss: str, bits: int, out: Path, progress: bool
-) -> tuple[Row, Floats]:
-    """The row of one arm, and each query's average precision."""
-    hasher = fine_tune(config, split, start, loss, bits, out, progress)
-    codes = kept_codes(
-        out / f"{start}-{loss}-{bits}" / "codes.safetensors",
-        lambda: {"query": hasher.encode(split.query), "database": hasher.encode(split.database)},
-    )
-    draw_images(
-        out / f"{start}-{loss}-{bits}" / "neighbours.png",
-        split,
-        codes,
-        (split.query.required_labels("a picture"), split.database.required_labels("a picture")),
-        bits=bits,
-        title=f"Nearest images, {start}, {loss}, {bits} bits",
-    )
-    labels = [part.required_labels("evaluation").numpy() for part in (split.query, split.database)]
-    report = evaluate(codes["query"], labels[0], codes["database"], labels[1], bits=bits)
-    row = {
-        "name": f"{config.teacher if start == 'teacher' else config.student}, {start}, {loss}",
-        "start": start,
-        "loss": loss,
-        "bits": bits,
-        "map": report.map,
-        "parameters": hasher.num_parameters,
-        "macs": count_macs(hasher.network, split.query.size),
-        "images_per_second": round(speed(hasher.encode, split.query), 1),
-    }
-    return row, report.average_precision
+def _encode(hasher: Hasher, split: Split) -> Codes:
+    return {"query": hasher.encode(split.query), "database": hasher.encode(split.database)}
 
 
-def _root(config: Config) -> Path:
-    return Path(config.data.root or os.environ.get("DMTH_FAST_DATA", "."))
+def _weights(config: Config, work: Run) -> Path:
+    return work.out / "teacher.safetensors" if config.weights == "random" else work.root / config.weights
 
 
-def _weights(config: Config, out: Path) -> Path:
-    return out / "teacher.safetensors" if config.weights == "random" else _root(config) / config.weights
-
-
-def _teacher(config: Config, out: Path) -> AnyTeacher:
+def _teacher(config: Config, work: Run) -> AnyTeacher:
     if config.teacher.startswith(PREFIX):
-        return StoredFeatures(config.teacher, root=_root(config))
-    path = _weights(config, out)
-    if config.weights == "random":
+        return StoredFeatures(config.teacher, root=work.root)
+    path = _weights(config, work)
+    if config.weights == "random" and not path.exists():
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             save_tensors(path, build_backbone(config.teacher).state_dict())

@@ -1,5 +1,6 @@
 """Pictures of what a run retrieves: queries drawn at random with their nearest images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def draw_images(
     path: Path,
     split: Any,
     codes: Codes,
-    labels: tuple[Tensor, Tensor],
+    labels: Sequence[Tensor],
     *,
     bits: int,
     title: str,

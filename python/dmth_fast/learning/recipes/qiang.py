@@ -20,31 +20,27 @@ OrthoHash with soft labels and CSQ.
 """
 
 import itertools
-import os
-import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from dmth_fast import evaluate, pack
+from dmth_fast import pack
 from dmth_fast.comparison import Floats
 from dmth_fast.learning.config import AugmentationConfig, LossConfig, TrainingConfig, at_least, one_of
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.frozen import Teacher
-from dmth_fast.learning.multilabel import MultiLabelConfig, MultiLabelSplit, open_multilabel
-from dmth_fast.learning.multilabel_network import (
-    Network,
-    encode_values,
-    feature_network,
-    fit_network,
-    image_network,
+from dmth_fast.learning.multilabel import (
+    COLUMNS,
+    METRIC,
+    MultiLabelConfig,
+    MultiLabelSplit,
+    graded_figures,
+    open_multilabel,
 )
+from dmth_fast.learning.multilabel_network import Inputs, build_network, encode_values, fit_network
 from dmth_fast.learning.pairdata import frozen_features
-from dmth_fast.learning.recipes.arms import Codes, claim_folder, comparison, kept_codes, with_seed
+from dmth_fast.learning.recipes.arms import Codes, Run, comparison, kept_codes, with_seed
 from dmth_fast.learning.recipes.pictures import draw_images
 from dmth_fast.learning.recipes.results import Row, over_seeds, write_result
 
@@ -65,15 +61,6 @@ ARMS: dict[str, LossConfig] = {
     "csq": LossConfig(hash_loss="csq", quantizer="l2", quantization=1e-4),
 }
 """The compared losses by name."""
-
-Inputs = tuple[ImageSet | Tensor, ImageSet | Tensor]
-"""Queries and database as the network takes them: images, or cached features."""
-
-METRIC = (
-    "mAP@all; mAP@1000, divided by the relevant among them; NDCG, ACG and WAP@100 of the number of shared "
-    "labels; all expected over ties"
-)
-COLUMNS = ("map", "map_1000", "ndcg_100", "acg_100", "wap_100")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,26 +128,25 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
     ``result.json`` is renewed after each width; started again in the same folder, arms that are done are
     read.
     """
-    begin, out = time.perf_counter(), Path(out_dir)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    claim_folder(out, config)
-    root = Path(config.data.root or os.environ.get("DMTH_FAST_DATA", "."))
-    split = open_multilabel(config.data, root)
+    work = Run(config, out_dir)
+    split = open_multilabel(config.data, work.root)
     inputs: Inputs = (split.query, split.database)
     if config.frozen:
-        inputs = _features(config, split, root, out)
+        teacher = Teacher(config.backbone, work.root / str(config.weights), input_size=config.data.size)
+        cache = Path(config.cache) if config.cache else work.out / "cache"
+        query, database = (frozen_features(teacher, x, cache) for x in (split.query, split.database))
+        inputs = (query, database)
     runs: list[Row] = []
     precisions: dict[tuple[int, str], dict[str, list[Floats]]] = {}
     result: dict[str, Any] = {}
     for bits in config.bits:
         for seed, arm in itertools.product(config.seeds, config.arms):
-            folder = out / f"{arm.replace(BINARY, '-binary')}-{bits}-{seed}"
+            folder = work.out / f"{arm.replace(BINARY, '-binary')}-{bits}-{seed}"
             codes = kept_codes(
                 folder / "codes.safetensors",
-                partial(train_arm, config, split, inputs, arm, bits, seed, root, folder, progress),
+                partial(train_arm, config, split, inputs, arm, bits, seed, work.root, folder, progress),
             )
-            figures, per_query = measure(codes, split, bits)
+            figures, per_query = graded_figures(codes, split, bits)
             if arm == "cosine":
                 draw_images(
                     folder / "neighbours.png",
@@ -175,7 +161,7 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
             for metric, values in per_query.items():
                 precisions.setdefault((bits, metric), {}).setdefault(arm, []).append(values)
         result = write_result(
-            out,
+            work.out,
             recipe="qiang",
             config=config,
             protocol=split.name,
@@ -189,7 +175,7 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
                 for arm in GRADED
                 if {arm, f"{arm}{BINARY}"} <= arms.keys()
             ],
-            seconds=time.perf_counter() - begin,
+            seconds=work.seconds,
             runs=runs,
             complete=bits == config.bits[-1],
         )
@@ -209,14 +195,9 @@ def train_arm(
 ) -> Codes:
     """Train one network on the labelled images of the database; returns the codes of both sides."""
     labelled = split.labelled
-    database = inputs[1]
-    if isinstance(database, ImageSet):
-        weights = config.weights and root / config.weights
-        train: ImageSet | Tensor = database.select(labelled)
-        network: Network = image_network(config.backbone, weights or None, bits, database, seed=seed)
-    else:
-        train = database[labelled]
-        network = feature_network(train, config.hidden, bits, seed=seed)
+    train = inputs[1].select(labelled) if isinstance(inputs[1], ImageSet) else inputs[1][labelled]
+    weights = root / config.weights if config.weights else None
+    network = build_network(config.backbone, weights, train, bits, hidden=config.hidden, seed=seed)
     fit_network(
         network,
         train,
@@ -229,26 +210,3 @@ def train_arm(
     )
     values = [encode_values(network, side).numpy() for side in inputs]
     return {"query": pack(values[0]), "database": pack(values[1])}
-
-
-def measure(codes: Codes, split: MultiLabelSplit, bits: int) -> tuple[dict[str, float], dict[str, Floats]]:
-    """Figures of the codes, and each query's average precision and NDCG@100."""
-    labels = split.query_labels.numpy(), split.database_labels.numpy()
-    arguments = codes["query"], labels[0], codes["database"], labels[1]
-    whole = evaluate(*arguments, bits=bits, precision_at=(100,), graded="shared")
-    top = evaluate(*arguments, bits=bits, top_k=1000, normalizer="retrieved")
-    figures = {
-        "map": whole.map,
-        "map_1000": top.map,
-        "ndcg_100": whole.ndcg_at[100],
-        "acg_100": whole.acg_at[100],
-        "wap_100": whole.wap_at[100],
-    }
-    return figures, {"map": whole.average_precision, "ndcg_100": whole.per_query["ndcg_at_100"]}
-
-
-def _features(config: Config, split: MultiLabelSplit, root: Path, out: Path) -> tuple[Tensor, Tensor]:
-    teacher = Teacher(config.backbone, root / str(config.weights), input_size=config.data.size)
-    cache = Path(config.cache) if config.cache else out / "cache"
-    query, database = (frozen_features(teacher, images, cache) for images in (split.query, split.database))
-    return query, database

@@ -163,7 +163,8 @@ def _widths(result: Mapping[str, Any]) -> list[int]:
 
 def _keys(result: Mapping[str, Any]) -> list[str]:
     left_out = {"name", "bits", "seeds", "start", "loss"}
-    return [key for key in result["rows"][0] if key not in left_out and not key.endswith("_sd")]
+    first = result["rows"][0]
+    return [key for key in first if key not in left_out and first[key] is not None and key[-3:] != "_sd"]
 
 
 def _cells(result: Mapping[str, Any], keys: Sequence[str]) -> list[tuple[str, list[str]]]:

@@ -21,8 +21,6 @@ features for teacher and student alike, the losses above after UKD (Hu et al. 20
 
 import dataclasses
 import itertools
-import os
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,13 +35,14 @@ from dmth_fast.learning.config import at_least, one_of
 from dmth_fast.learning.crossmodal import CrossModalHasher
 from dmth_fast.learning.pairdata import PairDataConfig, open_pair_split
 from dmth_fast.learning.pairs import PairSplit
-from dmth_fast.learning.recipes.arms import comparison, with_seed
+from dmth_fast.learning.recipes.arms import Run, comparison, with_seed
 from dmth_fast.learning.recipes.pictures import draw_keywords
 from dmth_fast.learning.recipes.results import Row, over_seeds, write_result
 
 BASELINES = ("random", "pca-cca", "itq-cca")
 TEACHERS = ("djsrh", "jdsh", "dsah")
 STUDENTS = ("hard", "soft")
+ORDER = (*BASELINES, *TEACHERS, *STUDENTS)
 METRIC = "mAP over all, and over the first 50 divided by the relevant among them; expected over ties"
 COLUMNS = ("image_to_text_50", "image_to_text", "text_to_image_50", "text_to_image")
 
@@ -69,7 +68,7 @@ class Config:
     data: PairDataConfig
     bits: tuple[int, ...] = (16, 32, 64, 128)
     seeds: tuple[int, ...] = (0, 1, 2)
-    methods: tuple[str, ...] = (*BASELINES, *TEACHERS, *STUDENTS)
+    methods: tuple[str, ...] = ORDER
     ridge: float = 0.1
     threads: int = 0
     model: CrossModalConfig = field(default_factory=CrossModalConfig)
@@ -77,7 +76,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for method in self.methods:
-            one_of("methods", method, (*BASELINES, *TEACHERS, *STUDENTS))
+            one_of("methods", method, ORDER)
         if set(self.methods) & set(STUDENTS) and "dsah" not in self.methods:
             raise ValueError("methods must include 'dsah', the teacher of 'hard' and 'soft'")
         for name in ("bits", "seeds", "methods"):
@@ -104,18 +103,17 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
 
     Writes ``result.json`` after each width, the last seed's students, and what they find by keywords.
     """
-    begin, out = time.perf_counter(), Path(out_dir)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    root = Path(config.data.root or os.environ.get("DMTH_FAST_DATA", "."))
-    split = open_pair_split(config.data, root, out)
+    work = Run(config, out_dir)
+    split = open_pair_split(config.data, work.root, work.out)
     runs: list[Row] = []
     precisions: dict[tuple[int, str], dict[str, list[Floats]]] = {}
     skipped: set[str] = set()
     result: dict[str, Any] = {}
     for bits in config.bits:
         hashers: dict[str, CrossModalHasher] = {}
-        for seed, method in itertools.product(config.seeds, config.methods):
+        # Teachers before their students, whatever the order asked for.
+        methods = [name for name in ORDER if name in config.methods]
+        for seed, method in itertools.product(config.seeds, methods):
             try:
                 codes = _codes(method, split, bits, seed, config, hashers, progress)
             except ValueError as error:
@@ -128,11 +126,11 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
             for metric, values in per_query.items():
                 precisions.setdefault((bits, metric), {}).setdefault(method, []).append(values)
         for method in set(STUDENTS) & set(hashers):
-            hashers[method].save(out / f"{method}-{bits}")
+            hashers[method].save(work.out / f"{method}-{bits}")
             if split.images is not None:
-                draw_keywords(out / f"keywords-{method}-{bits}.png", split, hashers[method])
+                draw_keywords(work.out / f"keywords-{method}-{bits}.png", split, hashers[method])
         result = write_result(
-            out,
+            work.out,
             recipe="sakdh",
             config=config,
             protocol=split.name,
@@ -151,7 +149,7 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
                 for (b, m), rows in precisions.items()
                 if set(pair) <= rows.keys()
             ],
-            seconds=time.perf_counter() - begin,
+            seconds=work.seconds,
             runs=runs,
             left_out=sorted(skipped),
             complete=bits == config.bits[-1],
