@@ -19,7 +19,9 @@ from aims import aims_table
 from dmth_fast import environment, report
 from dmth_fast.grid.document import grid_markdown
 from dmth_fast.grid.table import FORMAT as GRID_FORMAT
+from dmth_fast.learning.recipes import RECIPES
 from dmth_fast.learning.recipes.results import result_markdown
+from systemstable import recipe_command, systems_aims, systems_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -41,6 +43,10 @@ def table(name: str) -> str:
     """The Markdown of one saved result, with what is needed to make it again."""
     if name == "aims":
         return "\n".join(aims_table(saved))
+    if name == "systems-aims":
+        return "\n".join(systems_aims(saved))
+    if name == "systems":
+        return "\n".join(systems_table(saved))
     file, _, view = name.partition(".")
     result = saved(file)
     if result is None:
@@ -68,10 +74,12 @@ def saved(name: str) -> dict[str, Any] | None:
 
 
 def _not_run(name: str) -> str:
-    """What stands in place of a grid that was not run; any other result must be there."""
+    """What stands in place of a grid or a recipe that was not run; any other result must be there."""
     path = EXPERIMENTS / f"{name}.toml"
     if not path.exists():
         raise FileNotFoundError(f"a document has a table {name}, but {RESULTS / name}.json does not exist")
+    if name.startswith(RECIPES):
+        return f"Not run so far: `{recipe_command(name)}`."
     return f"Not run so far: `dmth-fast grid benchmarks/experiments/{name}.toml --out runs/{name}`."
 
 

@@ -210,3 +210,16 @@ def test_the_toy_pairs_are_named_a_toy() -> None:
     split = digit_pairs(0)
     assert "toy" in split.name
     assert len(split.pairs) == 1797
+
+
+def test_held_out_pairs_leave_training_and_database() -> None:
+    split = digit_pairs(0)
+    held = split.held_out(50, 1)
+    assert (len(held.query), len(held.train), len(held.database)) == (
+        50,
+        len(split.train) - 50,
+        len(split.database) - 50,
+    )
+    assert not set(held.query.tolist()) & set(split.query.tolist())
+    with pytest.raises(ValueError, match=r"held_out must lie in 1\.\."):
+        split.held_out(len(split.train), 0)

@@ -182,6 +182,13 @@ def test_gradients_of_pure_losses() -> None:
     assert check(lambda x, y: hard_pairs(x, y, (s > 0).double()), (h, other))
     assert check(lambda x, y: soft_pairs(x, y, s), (h, other))
     assert check(lambda x: bit_balance(x), (h,))
+    assert check(lambda x, y: joint_quantization(torch.tanh(x), torch.tanh(y)), (h, other))
+    own, cross = s.clone(), s.T.clone()
+    for terms in (
+        lambda x, y: dsah_terms(x, y, s, own, cross, scale=1.5, intra=0.1),
+        lambda x, y: joint_semantics(x, y, s, intra=0.1, pair=1.0),
+    ):
+        assert check(lambda x, y, t=terms: torch.stack(list(t(x, y).values())).sum(), (h, other))
 
 
 def test_dch_has_a_finite_gradient_where_codes_coincide() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,7 +11,7 @@ from dmth_fast.learning.cifar100 import SUPERCLASSES, graded_labels
 from dmth_fast.learning.corel5k import read_corel5k
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.losses.pairwise import label_similarity
-from dmth_fast.learning.multilabel import MultiLabelConfig, MultiLabelSplit
+from dmth_fast.learning.multilabel import MultiLabelConfig, MultiLabelSplit, open_multilabel
 from dmth_fast.learning.recipes import qiang, run_toy
 from dmth_fast.learning.recipes.arms import claim_folder
 
@@ -83,6 +84,36 @@ def test_the_recipe_compares_its_arms(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(qiang, "train_arm", lambda *_: pytest.fail("trained again"))
     again = run_toy("qiang", tmp_path)
     assert again["rows"] == result["rows"], "a second run reads the arms that are done"
+
+
+def test_features_computed_elsewhere_stand_for_a_frozen_network(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    split = open_multilabel(MultiLabelConfig(source="digits"), tmp_path)
+    for name, images in (("query", split.query), ("database", split.database)):
+        np.save(tmp_path / f"{name}.npy", images.images[:, 0].flatten(1).float().numpy() / 16)
+    config = dataclasses.replace(
+        qiang.toy(),
+        data=MultiLabelConfig(source="digits", root=str(tmp_path)),
+        backbone="features:query.npy,database.npy",
+        frozen=True,
+        hidden=32,
+        arms=("csq", "ortho"),
+    )
+    result = qiang.run(config, tmp_path / "run", progress=False)
+    assert all(row["map"] > 0.5 for row in result["rows"])
+    with pytest.raises(ValueError, match="features:FILE is no network to be tuned"):
+        dataclasses.replace(config, frozen=False)
+
+
+def test_held_out_queries_come_from_the_database(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    whole = open_multilabel(MultiLabelConfig(source="digits"), tmp_path)
+    held = open_multilabel(MultiLabelConfig(source="digits", held_out=100), tmp_path)
+    assert (len(held.query), len(held.database)) == (100, len(whole.database) - 100)
+    assert set(held.query.names) | set(held.database.names) == set(whole.database.names)
+    assert "100 training images held out" in held.name
+    with pytest.raises(ValueError, match=r"held_out must lie in 1\.\."):
+        whole.held_out(len(whole.database), 0)
 
 
 def test_a_folder_belongs_to_one_set_of_settings(tmp_path: Path) -> None:

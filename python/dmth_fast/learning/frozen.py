@@ -16,7 +16,7 @@ from dmth_fast.learning.network import prepare, run_backbone
 from dmth_fast.learning.stored import PREFIX, StoredFeatures
 from dmth_fast.learning.weights import state_hash
 
-__all__ = ["AnyTeacher", "Teacher", "as_teacher"]
+__all__ = ["AnyTeacher", "Teacher", "as_teacher", "open_frozen"]
 
 _BATCH = 500
 
@@ -162,6 +162,15 @@ class Teacher:
 
 
 AnyTeacher = Teacher | StoredFeatures
+
+
+def open_frozen(
+    name: str, weights: str | Path, *, root: Path, input_size: int | None = None, precision: str = "fp32"
+) -> AnyTeacher:
+    """Open what a config names: a backbone with its weights, or ``features:FILE``, both below ``root``."""
+    if name.startswith(PREFIX):
+        return StoredFeatures(name, root=root)
+    return Teacher(name, root / weights, input_size=input_size, precision=precision)
 
 
 def as_teacher(item: "AnyTeacher | Hasher | str") -> AnyTeacher:

@@ -10,9 +10,10 @@ from dmth_fast.learning.config import at_least
 from dmth_fast.learning.corel5k import read_corel5k
 from dmth_fast.learning.data import ImageSet, digits, join
 from dmth_fast.learning.features import FeatureCache
-from dmth_fast.learning.frozen import Teacher
+from dmth_fast.learning.frozen import AnyTeacher, open_frozen
 from dmth_fast.learning.network import image_batches
 from dmth_fast.learning.pairs import Pairs, PairSplit, open_pairs, read_wikipedia, split_pairs
+from dmth_fast.learning.stored import StoredFeatures
 
 __all__ = ["PairDataConfig", "corel5k_pairs", "digit_pairs", "open_pair_split"]
 
@@ -27,7 +28,7 @@ class PairDataConfig:
         folder: of the named sets, below ``root``; None: the source's name.
         protocol: of a file, see :func:`~dmth_fast.learning.pairs.split_pairs`.
         seed: of that split.
-        backbone: gives the image features of photographs.
+        backbone: gives the image features of photographs; or ``features:FILE``, features computed elsewhere.
         weights: of the backbone, below ``root``.
         size: side of the photographs in pixels.
         cache: folder of cached features; None: ``cache`` inside the run's folder.
@@ -69,8 +70,8 @@ def _open(config: PairDataConfig, root: Path, out_dir: Path) -> PairSplit:
         return read_wikipedia(folder)
     if config.source == "corel5k":
         cache = Path(config.cache) if config.cache else out_dir / "cache"
-        teacher = Teacher(config.backbone, root / config.weights, input_size=config.size)
-        return corel5k_pairs(folder, teacher, cache)
+        source = open_frozen(config.backbone, config.weights, root=root, input_size=config.size)
+        return corel5k_pairs(folder, source, cache, size=config.size)
     if config.source == "digits":
         return digit_pairs(config.seed)
     if Path(config.source).suffix not in (".npz", ".mat", ".safetensors"):
@@ -81,12 +82,14 @@ def _open(config: PairDataConfig, root: Path, out_dir: Path) -> PairSplit:
     return split_pairs(open_pairs(root / config.source), config.protocol, seed=config.seed)
 
 
-def corel5k_pairs(folder: str | Path, backbone: Teacher, cache: Path | None) -> PairSplit:
+def corel5k_pairs(
+    folder: str | Path, backbone: AnyTeacher, cache: Path | None, *, size: int = 160
+) -> PairSplit:
     """Corel5k photographs and their keywords: 4,500 to train and search, 499 queries.
 
     The keywords are the text, so they cannot be the relevance too: relevant is the same photo CD.
     """
-    corel = read_corel5k(folder, size=backbone.input_size or 160)
+    corel = read_corel5k(folder, size=size)
     features = torch.cat([frozen_features(backbone, half, cache) for half in (corel.train, corel.test)])
     labels = torch.cat([half.required_labels("relevance") for half in (corel.train, corel.test)])
     database = torch.arange(len(corel.train))
@@ -105,8 +108,10 @@ def corel5k_pairs(folder: str | Path, backbone: Teacher, cache: Path | None) -> 
     )
 
 
-def frozen_features(backbone: Teacher, images: ImageSet, cache: Path | None) -> Tensor:
+def frozen_features(backbone: AnyTeacher, images: ImageSet, cache: Path | None) -> Tensor:
     """Features float32 (n, d) of images as they are, from a cache that its manifest names."""
+    if isinstance(backbone, StoredFeatures):
+        return backbone.columns(images)["features"].float()
     manifest = {
         "kind": "frozen",
         "teacher": backbone.identity,

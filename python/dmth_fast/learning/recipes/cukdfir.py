@@ -38,14 +38,14 @@ from dmth_fast.learning.config import (
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.distillation import FEATURE_TERMS
 from dmth_fast.learning.feature_distillation import FeatureBatches, FeatureObjective, ViewConfig
-from dmth_fast.learning.frozen import AnyTeacher, Teacher
+from dmth_fast.learning.frozen import AnyTeacher, open_frozen
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.macs import count_macs
 from dmth_fast.learning.protocols import DataConfig, Split, open_split
 from dmth_fast.learning.recipes.arms import Codes, Run, comparison, kept_codes, with_seed
 from dmth_fast.learning.recipes.pictures import draw_images
 from dmth_fast.learning.recipes.results import Row, write_result
-from dmth_fast.learning.stored import PREFIX, StoredFeatures
+from dmth_fast.learning.stored import PREFIX
 from dmth_fast.learning.training import METRICS, train_objective
 from dmth_fast.learning.weights import save_tensors
 from dmth_fast.methods import Floats, measure, speed
@@ -256,15 +256,16 @@ def _encode(hasher: Hasher, split: Split) -> Codes:
 
 
 def _weights(config: Config, work: Run) -> Path:
-    return work.out / "teacher.safetensors" if config.weights == "random" else work.root / config.weights
+    if config.weights == "random":
+        return work.out.absolute() / "teacher.safetensors"
+    return work.root / config.weights
 
 
 def _teacher(config: Config, work: Run) -> AnyTeacher:
-    if config.teacher.startswith(PREFIX):
-        return StoredFeatures(config.teacher, root=work.root)
     path = _weights(config, work)
     if config.weights == "random" and not path.exists():
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             save_tensors(path, build_backbone(config.teacher).state_dict())
-    return Teacher(config.teacher, path, input_size=config.teacher_size, precision=config.precision)
+    size, precision = config.teacher_size, config.precision
+    return open_frozen(config.teacher, path, root=work.root, input_size=size, precision=precision)

@@ -29,7 +29,7 @@ from dmth_fast import pack
 from dmth_fast.comparison import Floats
 from dmth_fast.learning.config import AugmentationConfig, LossConfig, TrainingConfig, at_least, one_of
 from dmth_fast.learning.data import ImageSet
-from dmth_fast.learning.frozen import Teacher
+from dmth_fast.learning.frozen import open_frozen
 from dmth_fast.learning.multilabel import (
     COLUMNS,
     METRIC,
@@ -43,6 +43,7 @@ from dmth_fast.learning.pairdata import frozen_features
 from dmth_fast.learning.recipes.arms import Codes, Run, comparison, kept_codes, with_seed
 from dmth_fast.learning.recipes.pictures import draw_images
 from dmth_fast.learning.recipes.results import Row, over_seeds, write_result
+from dmth_fast.learning.stored import PREFIX
 
 BINARY = ", 0/1 similarity"
 
@@ -69,7 +70,7 @@ class Config:
 
     Attributes:
         data: the images.
-        backbone: its name.
+        backbone: its name; where it is frozen also ``features:FILE``, features computed elsewhere.
         weights: of the backbone, below the data's root; None: from scratch.
         frozen: keep the backbone as it is and train a hidden layer and the hash layer on its cached features.
         hidden: width of that hidden layer.
@@ -105,7 +106,10 @@ class Config:
                 raise ValueError(f"{name} must hold at least one value, got none")
         at_least("threads", self.threads, 0)
         at_least("hidden", self.hidden, 1)
-        if self.frozen and self.weights is None:
+        stored = self.backbone.startswith(PREFIX)
+        if stored and not self.frozen:
+            raise ValueError("backbone features:FILE is no network to be tuned: it needs frozen = true")
+        if self.frozen and self.weights is None and not stored:
             raise ValueError("a frozen backbone needs weights, got none")
 
 
@@ -132,7 +136,8 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
     split = open_multilabel(config.data, work.root)
     inputs: Inputs = (split.query, split.database)
     if config.frozen:
-        teacher = Teacher(config.backbone, work.root / str(config.weights), input_size=config.data.size)
+        weights, side = config.weights or "", config.data.size
+        teacher = open_frozen(config.backbone, weights, root=work.root, input_size=side)
         cache = Path(config.cache) if config.cache else work.out / "cache"
         query, database = (frozen_features(teacher, x, cache) for x in (split.query, split.database))
         inputs = (query, database)
