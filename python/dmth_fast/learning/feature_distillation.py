@@ -1,22 +1,27 @@
 """Distillation of a frozen teacher's features into a backbone, without labels."""
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dmth_fast.learning.augmentation import crop_and_flip
 from dmth_fast.learning.backbone import Backbone
-from dmth_fast.learning.config import AugmentationConfig, at_least
+from dmth_fast.learning.backbones import build_backbone
+from dmth_fast.learning.config import AugmentationConfig, TrainingConfig, at_least, to_mapping
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.distillation import FEATURE_TERMS
 from dmth_fast.learning.features import FeatureCache
 from dmth_fast.learning.frozen import AnyTeacher
 from dmth_fast.learning.network import prepare, run_backbone
+from dmth_fast.learning.training import METRICS, Metrics, train_objective
+from dmth_fast.learning.weights import save_tensors
 
-__all__ = ["FeatureBatches", "FeatureObjective", "ViewConfig"]
+__all__ = ["FeatureBatches", "FeatureObjective", "ViewConfig", "distil_features"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,3 +106,53 @@ class FeatureBatches:
             return teacher.columns(self._images, 0, lambda pixels, index: self._pixels(pixels, index, view))
 
         return manifest, compute
+
+
+def distil_features(
+    student: str,
+    images: ImageSet,
+    teacher: Callable[[], AnyTeacher],
+    *,
+    term: str,
+    views: ViewConfig,
+    cache: Path | None,
+    training: TrainingConfig,
+    out: Path,
+    progress: bool,
+) -> list[Metrics]:
+    """Train a backbone from scratch on the teacher's features and write ``step1.safetensors``.
+
+    Args:
+        student: name of the backbone.
+        images: whose labels are not looked at.
+        teacher: opens the teacher; not called where the student is there already.
+        term: key of ``distillation.FEATURE_TERMS``.
+        views: that both see.
+        cache: folder of the teacher's features; None keeps them in memory.
+        training: of the student.
+        out: folder of the weights, and of ``step1`` with the checkpoint that an interrupted run goes on from.
+        progress: show progress on standard error.
+
+    Returns:
+        One dict of metrics an epoch.
+    """
+    done = out / "step1.safetensors"
+    if done.exists():
+        return [json.loads(line) for line in (out / "step1" / METRICS).read_text().splitlines()]
+    source = teacher()
+    with torch.random.fork_rng():
+        torch.manual_seed(training.seed)
+        backbone = build_backbone(student).to(memory_format=torch.channels_last)
+        objective = FeatureObjective(backbone, source.feature_dim, term, training.precision)
+    history = train_objective(
+        objective,
+        FeatureBatches(views, images, source, backbone, cache),
+        training,
+        title="step 1",
+        settings=to_mapping(training),
+        run_dir=out / "step1",
+        resume=True,
+        progress=progress,
+    )
+    save_tensors(done, backbone.state_dict())
+    return history

@@ -9,16 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 import dmth_fast
 from dmth_fast.atomic import write_text
 from dmth_fast.comparison import Floats, paired_interval
 from dmth_fast.learning.config import to_mapping
-from dmth_fast.learning.protocols import data_root
+from dmth_fast.learning.hasher import Hasher
+from dmth_fast.learning.macs import count_macs
+from dmth_fast.learning.protocols import Split, data_root
+from dmth_fast.learning.recipes.pictures import Codes, draw_images
 from dmth_fast.learning.weights import load_weights, save_tensors
-
-Codes = dict[str, NDArray[np.uint8]]
+from dmth_fast.methods import measure, speed
 
 LISTS = ("arms", "bits", "seeds", "methods", "losses", "starts", "threads", "cache")
 """Settings that say which arms there are and where, but change none of them."""
@@ -74,6 +75,31 @@ def kept_codes(path: Path, make: Callable[[], Codes]) -> Codes:
     codes = make()
     save_tensors(path, {name: torch.from_numpy(value) for name, value in codes.items()})
     return codes
+
+
+def measure_hasher(
+    folder: Path, split: Split, hasher: Hasher, name: str, **extra: Any
+) -> tuple[dict[str, Any], Floats]:
+    """The row of a hasher and each query's average precision; keeps its codes, draws what it finds."""
+    codes = kept_codes(
+        folder / "codes.safetensors",
+        lambda: {part: hasher.encode(getattr(split, part)) for part in ("query", "database")},
+    )
+    measured = measure(
+        split,
+        name,
+        **extra,
+        codes=(codes["query"], codes["database"]),
+        predicted=None,
+        bits=hasher.bits,
+        parameters=hasher.num_parameters,
+        macs=count_macs(hasher.network, split.query.size),
+        images_per_second=round(speed(hasher.encode, split.query), 1),
+    )
+    labels = [part.required_labels("a picture") for part in (split.query, split.database)]
+    title = f"Nearest images: {name}, {hasher.bits} bits"
+    draw_images(folder / "neighbours.png", split, codes, labels, bits=hasher.bits, title=title)
+    return measured.row, measured.precision
 
 
 def with_seed(training: Any, seed: int, **changes: Any) -> Any:

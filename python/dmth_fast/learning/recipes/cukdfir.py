@@ -18,7 +18,6 @@ ImageNet weights of ResNet-50 and AlexNet are read from local files.
 """
 
 import itertools
-import json
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,22 +32,17 @@ from dmth_fast.learning.config import (
     TrainingConfig,
     at_least,
     one_of,
-    to_mapping,
 )
-from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.distillation import FEATURE_TERMS
-from dmth_fast.learning.feature_distillation import FeatureBatches, FeatureObjective, ViewConfig
+from dmth_fast.learning.feature_distillation import ViewConfig, distil_features
 from dmth_fast.learning.frozen import AnyTeacher, open_frozen
 from dmth_fast.learning.hasher import Hasher
-from dmth_fast.learning.macs import count_macs
 from dmth_fast.learning.protocols import DataConfig, Split, open_split
-from dmth_fast.learning.recipes.arms import Codes, Run, comparison, kept_codes, with_seed
-from dmth_fast.learning.recipes.pictures import draw_images
+from dmth_fast.learning.recipes.arms import Run, comparison, measure_hasher, with_seed
 from dmth_fast.learning.recipes.results import Row, write_result
 from dmth_fast.learning.stored import PREFIX
-from dmth_fast.learning.training import METRICS, train_objective
 from dmth_fast.learning.weights import save_tensors
-from dmth_fast.methods import Floats, measure, speed
+from dmth_fast.methods import Floats
 
 LOSSES: dict[str, LossConfig] = {
     "dch": LossConfig(hash_loss="dch", gamma=20.0, quantizer="cauchy", quantization=0.1),
@@ -144,31 +138,28 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
     """
     work = Run(config, out_dir)
     split = open_split(config.protocol, config.data, work.root, config.seed)
-    history = distil(config, split.database, work, progress) if "distilled" in config.starts else []
+    history = []
+    if "distilled" in config.starts:
+        history = distil_features(
+            config.student,
+            split.database,
+            partial(_teacher, config, work),
+            term=config.feature_loss,
+            views=ViewConfig(views=config.views, seed=config.seed, augmentation=config.augmentation),
+            cache=Path(config.cache) if config.cache else work.out / "cache",
+            training=with_seed(config.step1, config.seed, precision=config.precision),
+            out=work.out,
+            progress=progress,
+        )
     rows: list[Row] = []
     precisions: dict[tuple[str, int], dict[str, list[Floats]]] = {}
     arms = list(itertools.product(config.bits, config.starts, config.losses))
     result: dict[str, Any] = {}
     for bits, start, loss in arms:
         hasher = fine_tune(config, split, start, loss, bits, work, progress)
+        name = f"{config.teacher if start == 'teacher' else config.student}, {start}, {loss}"
         folder = work.out / f"{start}-{loss}-{bits}"
-        codes = kept_codes(folder / "codes.safetensors", partial(_encode, hasher, split))
-        measured = measure(
-            split,
-            f"{config.teacher if start == 'teacher' else config.student}, {start}, {loss}",
-            start=start,
-            loss=loss,
-            codes=(codes["query"], codes["database"]),
-            predicted=None,
-            bits=bits,
-            parameters=hasher.num_parameters,
-            macs=count_macs(hasher.network, split.query.size),
-            images_per_second=round(speed(hasher.encode, split.query), 1),
-        )
-        row, precision = measured.row, measured.precision
-        labels = [part.required_labels("evaluation") for part in (split.query, split.database)]
-        title = f"Nearest images: {row['name']}, {bits} bits"
-        draw_images(folder / "neighbours.png", split, codes, labels, bits=bits, title=title)
+        row, precision = measure_hasher(folder, split, hasher, name, start=start, loss=loss)
         rows.append(row)
         precisions.setdefault((loss, bits), {})[start] = [precision]
         result = write_result(
@@ -197,34 +188,6 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
     return result
 
 
-def distil(config: Config, images: ImageSet, work: Run, progress: bool) -> list[dict[str, float]]:
-    """Step 1; writes the student's weights to ``step1.safetensors``."""
-    done = work.out / "step1.safetensors"
-    if done.exists():
-        lines = (work.out / "step1" / METRICS).read_text().splitlines()
-        return [json.loads(line) for line in lines]
-    teacher = _teacher(config, work)
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        student = build_backbone(config.student).to(memory_format=torch.channels_last)
-        objective = FeatureObjective(student, teacher.feature_dim, config.feature_loss, config.precision)
-    views = ViewConfig(views=config.views, seed=config.seed, augmentation=config.augmentation)
-    cache = Path(config.cache) if config.cache else work.out / "cache"
-    training = with_seed(config.step1, config.seed, precision=config.precision)
-    history = train_objective(
-        objective,
-        FeatureBatches(views, images, teacher, student, cache),
-        training,
-        title="step 1",
-        settings=to_mapping(training),
-        run_dir=work.out / "step1",
-        resume=True,
-        progress=progress,
-    )
-    save_tensors(done, student.state_dict())
-    return history
-
-
 def fine_tune(
     config: Config, split: Split, start: str, loss: str, bits: int, work: Run, progress: bool
 ) -> Hasher:
@@ -249,10 +212,6 @@ def fine_tune(
     )
     hasher.fit(split.train, progress=progress, run_dir=folder, resume=True).save(folder)
     return hasher
-
-
-def _encode(hasher: Hasher, split: Split) -> Codes:
-    return {"query": hasher.encode(split.query), "database": hasher.encode(split.database)}
 
 
 def _weights(config: Config, work: Run) -> Path:

@@ -14,7 +14,8 @@ from dmth_fast import search
 from dmth_fast.learning.crossmodal import CrossModalHasher
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.pairs import PairSplit
-from dmth_fast.learning.recipes.arms import Codes
+
+Codes = dict[str, NDArray[np.uint8]]
 
 DRAWN, SHOWN = 5, 8
 """Queries, and neighbours of each."""

@@ -40,8 +40,8 @@ from dmth_fast.learning.multilabel import (
 )
 from dmth_fast.learning.multilabel_network import Inputs, build_network, encode_values, fit_network
 from dmth_fast.learning.pairdata import frozen_features
-from dmth_fast.learning.recipes.arms import Codes, Run, comparison, kept_codes, with_seed
-from dmth_fast.learning.recipes.pictures import draw_images
+from dmth_fast.learning.recipes.arms import Run, comparison, kept_codes, with_seed
+from dmth_fast.learning.recipes.pictures import Codes, draw_images
 from dmth_fast.learning.recipes.results import Row, over_seeds, write_result
 from dmth_fast.learning.stored import PREFIX
 
