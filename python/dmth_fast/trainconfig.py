@@ -59,8 +59,11 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         one_of("precision", self.precision, PRECISIONS)
         if self.stored:
-            if self.weights is not None or self.epochs or self.input_size is not None:
-                raise ValueError(f"teacher {self.backbone} takes no weights, epochs or input_size")
+            given = (self.weights, self.input_size, self.epochs or None, self.precision != "fp32" or None)
+            if any(value is not None for value in given):
+                raise ValueError(
+                    f"teacher {self.backbone} is run by nobody: it takes no weights, input_size, epochs or precision"
+                )
             return
         if (self.weights is None) != (self.epochs > 0):
             raise ValueError(

@@ -143,5 +143,5 @@ def test_a_run_with_stored_features(tmp_path: Path, sets: tuple[ImageSet, ImageS
     with pytest.raises(ValueError, match="teacher CLIP has no features of these 1198 images"):
         train(config, tmp_path / "other", progress=False)
     assert not (tmp_path / "other").exists()
-    with pytest.raises(ValueError, match="takes no weights, epochs or input_size"):
+    with pytest.raises(ValueError, match="takes no weights, input_size, epochs or precision"):
         load_config(tmp_path / "run.toml", ['teachers=[{backbone="features:clip.npy", epochs=3}]'])
