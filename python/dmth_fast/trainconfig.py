@@ -61,9 +61,7 @@ class TeacherConfig:
         if self.stored:
             given = (self.weights, self.input_size, self.epochs or None, self.precision != "fp32" or None)
             if any(value is not None for value in given):
-                raise ValueError(
-                    f"teacher {self.backbone} is run by nobody: it takes no weights, input_size, epochs or precision"
-                )
+                raise ValueError(f"teacher {self.backbone} takes no weights, input_size, epochs or precision")
             return
         if (self.weights is None) != (self.epochs > 0):
             raise ValueError(
