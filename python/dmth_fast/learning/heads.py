@@ -41,11 +41,10 @@ class HashHead(nn.Module):
         with torch.no_grad():
             self.linear.weight.copy_(matrix.T)
             values = features.double() @ matrix
-            # A deviation of 1 for each bit, by W itself: what the batch norm would divide by.
-            scale = values.std(0).clamp_min(1e-6)
-            self.linear.weight.div_(scale[:, None])
-            self.norm.running_mean.copy_((values / scale).mean(0))  # type: ignore[union-attr]
-            self.norm.running_var.fill_(1.0)  # type: ignore[union-attr]
+            # The batch norm brings bits to one deviation; the rows of W stay of unit length, whatever the
+            # scale of the features, since longer ones would learn more slowly.
+            self.norm.running_mean.copy_(values.mean(0))  # type: ignore[union-attr]
+            self.norm.running_var.copy_(values.var(0).clamp_min(1e-12))  # type: ignore[union-attr]
 
 
 class BiHalfHead(HashHead):
