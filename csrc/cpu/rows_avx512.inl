@@ -88,12 +88,21 @@ DMTH_FAST_INLINE __m512i eight(const std::uint8_t* rows, std::int64_t left, std:
             sums[i] = zero();
             if (i >= left) continue;
             const std::uint8_t* row = rows + i * bytes;
-            for (std::int64_t at = 0; at < bytes; at += 64) {
-                const __mmask64 mask = mask_of(bytes - at);
-                const __m512i code = _mm512_maskz_loadu_epi8(mask, row + at);
-                const __m512i differ = _mm512_xor_si512(code, _mm512_maskz_loadu_epi8(mask, query + at));
+            if constexpr (Exact) {
+                const __m512i code = _mm512_loadu_si512(rows + i * 64);
+                sums[i] = _mm512_popcnt_epi64(_mm512_xor_si512(code, spread.query));
+                continue;
+            }
+            std::int64_t at = 0;
+            for (; at + 64 <= bytes; at += 64) {
+                const __m512i code = _mm512_loadu_si512(row + at);
+                const __m512i differ = _mm512_xor_si512(code, _mm512_loadu_si512(query + at));
                 sums[i] = _mm512_add_epi64(sums[i], _mm512_popcnt_epi64(differ));
             }
+            const __mmask64 mask = mask_of(bytes - at);
+            const __m512i code = _mm512_maskz_loadu_epi8(mask, row + at);
+            const __m512i differ = _mm512_xor_si512(code, _mm512_maskz_loadu_epi8(mask, query + at));
+            sums[i] = _mm512_add_epi64(sums[i], _mm512_popcnt_epi64(differ));
         }
         return lane_sums(lane_sums(pair_sums(sums[0], sums[1]), pair_sums(sums[2], sums[3])),
                          lane_sums(pair_sums(sums[4], sums[5]), pair_sums(sums[6], sums[7])));
@@ -151,7 +160,8 @@ static bool rows_within_eight(const std::uint8_t* rows, std::int64_t n, std::int
     if (bytes < 16) return function<16, false>(__VA_ARGS__); \
     if (bytes == 32) return function<32, true>(__VA_ARGS__); \
     if (bytes < 32) return function<32, false>(__VA_ARGS__); \
-    return function<64, true>(__VA_ARGS__)
+    if (bytes == 64) return function<64, true>(__VA_ARGS__); \
+    return function<64, false>(__VA_ARGS__)
 
 static void distances_any_width(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes,
                                 const std::uint8_t* query, std::int32_t* out) {

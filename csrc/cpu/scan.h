@@ -137,6 +137,9 @@ void scan_planes(const Source& source, const Cut::Task& task, Bounds& bounds, co
         chunk_end = std::min(task.row_end, chunk + chunk_rows);
         chunk_rows = std::min(2 * chunk_rows, chunk_blocks * kBlockRows);
         const std::int64_t count = (chunk_end - chunk + kBlockRows - 1) / kBlockRows;
+        const std::int64_t ahead_rows = (chunk_rows + count - 1) / count;
+        const std::int64_t ahead_lines =
+            source.blocks != nullptr ? layout.words() / kBlockWords : ahead_rows * codes.bytes / 64 + 1;
         for (std::int64_t b = 0; b < count; ++b) {
             const std::int64_t first = chunk + b * kBlockRows;
             if (source.blocks != nullptr) {
@@ -154,14 +157,19 @@ void scan_planes(const Source& source, const Cut::Task& task, Bounds& bounds, co
             for (std::int64_t b = 0; b < count && queries.sel.alive() > 0; ++b) {
                 const std::int64_t first = chunk + b * kBlockRows;
                 const std::uint64_t* block = blocks[static_cast<std::size_t>(b)];
-                // Another tile has this chunk's blocks in the cache; the first one fetches those that follow.
-                const std::uint64_t* next = nullptr;
-                if (tile == 0 && source.blocks != nullptr && first + kBlockRows < task.row_end) {
-                    next = source.blocks[first / kBlockRows + 1];
+                const std::int64_t step = (ahead_lines + queries.sel.size() - 1) / queries.sel.size();
+                Ahead ahead{nullptr, nullptr, step * kBlockWords};
+                // The first tile fetches what comes next, an index's next block or this block's share of the
+                // rows of the next chunk; the others find this chunk in the cache.
+                if (tile == 0 && source.blocks == nullptr) {
+                    const std::int64_t row = std::min(task.row_end, chunk_end + b * ahead_rows);
+                    ahead.next = reinterpret_cast<const std::uint64_t*>(codes.row(row));
+                    ahead.end = reinterpret_cast<const std::uint64_t*>(
+                        codes.row(std::min(task.row_end, row + ahead_rows)));
+                } else if (tile == 0 && first + kBlockRows < task.row_end) {
+                    ahead.next = source.blocks[first / kBlockRows + 1];
+                    ahead.end = ahead.next + layout.words();
                 }
-                const std::int64_t lines = layout.words() / kBlockWords;
-                const std::int64_t step = (lines + queries.sel.size() - 1) / queries.sel.size() * kBlockWords;
-                Ahead ahead{next, next == nullptr ? next : next + layout.words(), step};
                 const std::int64_t rows = std::min(kBlockRows, chunk_end - first);
                 const auto report = [&](std::int64_t i, std::uint64_t* mask) {
                     if (rows < kBlockRows && !clip(mask, rows)) return;
