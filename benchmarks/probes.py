@@ -1,8 +1,8 @@
 """What the machine itself can do, measured beside the search: reading memory, and arithmetic on all cores.
 
 A query over a large database reads every code once, so its bound is the rate at which one or more threads
-read memory. Two threads can only be twice as fast as one where the two processors are not two halves of one
-core: arithmetic that touches no memory tells.
+read memory (``native.read_probe``). Two threads can only be twice as fast as one where the two processors are
+not two halves of one core: arithmetic that touches no memory tells.
 """
 
 import ctypes
@@ -17,11 +17,6 @@ from typing import Any
 import numpy as np
 
 from dmth_fast import bench
-
-
-def read(words: Any, threads: int) -> None:
-    """Read ``words``, 1-D uint64, once, so many threads a part each; nothing is written."""
-    _together([lambda part=part: np.bitwise_or.reduce(part) for part in np.array_split(words, threads)])
 
 
 def arithmetic_scaling(threads: int, rounds: int) -> float:

@@ -145,10 +145,12 @@ def memory_read(small: bool) -> Iterator[Row]:
     """One query over many codes beside a read of as many bytes, by the same number of threads."""
     for n in (_SMALL,) if small else (10_000_000, 100_000_000):
         contest, _ = _contest("random", n, 64, 1, ())
-        buffer = contest.codes.reshape(-1).view(np.uint64)
+        every = contest.codes.reshape(-1)
         for threads in THREADS:
             rounds = 1 if small else 9
-            others = {"memory read": lambda threads=threads, buffer=buffer: probes.read(buffer, threads)}
+            others = {
+                "memory read": lambda threads=threads, every=every: native.read_probe(every, threads=threads)
+            }
             case = {"codes": "random", "n": n, "bits": 64, "k": 10, "queries": 1, "threads": threads}
             yield (
                 case
