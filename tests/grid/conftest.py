@@ -1,12 +1,10 @@
 """Grids on scikit-learn's digits."""
 
-import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-# One thread: the networks are tiny, and results of a stopped run are compared bit by bit.
-os.environ["OMP_NUM_THREADS"] = "1"
+import torch
 
 SMALL = """
 protocol = "digits"
@@ -30,6 +28,17 @@ training.epochs = 1
 [student.training]
 epochs = 4
 """
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """One thread here and in processes: results of stopped runs are compared bit by bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("OMP_NUM_THREADS", "1")
+        yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -10,11 +10,14 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
+from dmth_fast.grid.cells import run_cell
 from dmth_fast.grid.command import run as run_command
 from dmth_fast.grid.config import load_grid
 from dmth_fast.grid.queue import CELLS, folder_of, states, work
+from dmth_fast.grid.workshop import Workshop
 from dmth_fast.locks import held, holding
 
 
@@ -119,6 +122,15 @@ def test_a_cell_that_fails_does_not_stop_the_others(small: Path, tmp_path: Path)
     code, _, remarks = run(small, out)
     assert code == 1
     assert "1 of 2 cells are done" in remarks
+
+
+def test_threads_of_the_settings_are_those_of_torch(small: Path, tmp_path: Path) -> None:
+    cell = load_grid(small, ["threads=2"]).cells[1]
+    try:
+        run_cell(cell, tmp_path / "cell", Workshop(tmp_path, progress=False), progress=False)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_a_dry_run_says_what_is_left(small: Path, tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ def run_cell(cell: Cell, folder: Path, workshop: Workshop, *, progress: bool) ->
         OutOfTimeError: the time given is over; the checkpoint is kept.
     """
     begin = time.perf_counter()
+    if cell.config.threads:
+        torch.set_num_threads(cell.config.threads)
     images = workshop.images(cell.config)
     found, history = _RUNS[cell.arm.kind](cell, folder, workshop, progress)
     unlabelled = images.split.unlabelled() if cell.config.data.unlabelled else None
