@@ -88,6 +88,14 @@ RankResult relevant_ranks(Codes codes, Codes queries, Labels code_labels, Labels
 // ranks: (queries,) 1-based rank of row rows[q] for query q; 0 where rows[q] is negative.
 void self_ranks(Codes codes, Codes queries, const std::int64_t* rows, std::int64_t* ranks, const Call& call);
 
+// Expectations over the orders of equal distances, of (queries, groups) histograms, up to each query's
+// cut-off: hits, and unless `precisions` is null the sum of the precisions at the relevant ranks (McSherry &
+// Najork, ECIR 2008; He et al., CVPR 2018). starts: items before each group, ascending; null: groups follow
+// one another.
+void tied_sums(const std::int64_t* every, const std::int64_t* relevant, const std::int64_t* starts,
+               std::int64_t queries, std::int64_t groups, const std::int64_t* cutoffs, double* hits,
+               double* precisions, const Call& call);
+
 // Of ranks as relevant_ranks gives them: for each query, how many are at most its cut-off, and the sum of j /
 // rank over them, j = 1, 2, ...
 void rank_sums(const std::int64_t* offsets, std::int64_t queries, const std::int64_t* ranks,

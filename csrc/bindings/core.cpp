@@ -8,6 +8,7 @@
 #include <pybind11/stl.h>
 
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -293,6 +294,27 @@ Array<std::int64_t> self_ranks(const Array<std::uint8_t>& codes, const Array<std
     return ranks;
 }
 
+py::tuple tied_sums(const Array<std::int64_t>& every, const Array<std::int64_t>& relevant,
+                    const std::optional<Array<std::int64_t>>& starts, const Array<std::int64_t>& cutoffs,
+                    bool precisions, int threads, const std::string& isa) {
+    const auto same = [&](const Array<std::int64_t>& array) {
+        return array.ndim() == 2 && array.shape(0) == cutoffs.size() && array.shape(1) == every.shape(1);
+    };
+    if (cutoffs.ndim() != 1 || every.ndim() != 2 || !same(every) || !same(relevant) ||
+        (starts && !same(*starts))) {
+        throw std::invalid_argument("every, relevant and starts must be (q, groups), cutoffs (q,)");
+    }
+    Array<double> hits(cutoffs.size());
+    Array<double> sums(precisions ? cutoffs.size() : 0);
+    double* hit_data = hits.mutable_data();
+    double* sum_data = precisions ? sums.mutable_data() : nullptr;
+    run(isa, threads, [&](const cpu::Call& call) {
+        cpu::tied_sums(every.data(), relevant.data(), starts ? starts->data() : nullptr, cutoffs.size(),
+                       every.shape(1), cutoffs.data(), hit_data, sum_data, call);
+    });
+    return py::make_tuple(hits, sums);
+}
+
 py::tuple rank_sums(const Array<std::int64_t>& offsets, const Array<std::int64_t>& ranks,
                     const Array<std::int64_t>& cutoffs, int threads, const std::string& isa) {
     const py::ssize_t queries = cutoffs.size();
@@ -471,6 +493,9 @@ PYBIND11_MODULE(_core, m) {
     m.def("relevant_ranks", &relevant_ranks, codes, queries, py::arg("database_labels"),
           py::arg("query_labels"), threads, isa);
     m.def("self_ranks", &self_ranks, codes, queries, py::arg("rows").noconvert(), threads, isa);
+    m.def("tied_sums", &tied_sums, py::arg("every").noconvert(), py::arg("relevant").noconvert(),
+          py::arg("starts").noconvert().none(true), py::arg("cutoffs").noconvert(), py::arg("precisions"),
+          threads, isa);
     m.def("rank_sums", &rank_sums, py::arg("offsets").noconvert(), py::arg("ranks").noconvert(),
           py::arg("cutoffs").noconvert(), threads, isa);
     py::class_<cpu::Index>(m, "Index")

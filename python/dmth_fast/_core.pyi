@@ -54,6 +54,15 @@ def self_ranks(
     threads: int,
     isa: str,
 ) -> npt.NDArray[np.int64]: ...
+def tied_sums(
+    every: npt.NDArray[np.int64],
+    relevant: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64] | None,
+    cutoffs: npt.NDArray[np.int64],
+    precisions: bool,
+    threads: int,
+    isa: str,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
 def rank_sums(
     offsets: npt.NDArray[np.int64],
     ranks: npt.NDArray[np.int64],

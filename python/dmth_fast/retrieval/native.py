@@ -44,6 +44,7 @@ __all__ = [
     "search",
     "self_ranks",
     "thread_count",
+    "tied_sums",
 ]
 
 _ISA_VARIABLE = "DMTH_FAST_ISA"
@@ -403,6 +404,43 @@ def self_ranks(
         array([2, 0])
     """
     return _core.self_ranks(codes, queries, rows, thread_count(threads), _isa(isa))
+
+
+def tied_sums(
+    every: npt.NDArray[np.int64],
+    relevant: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64] | None,
+    cutoffs: npt.NDArray[np.int64],
+    *,
+    precisions: bool = True,
+    threads: int | None = None,
+    isa: str | None = None,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """What the average precision of a ranking with ties is made of, expected over the orders of ties.
+
+    Args:
+        every: ``(q, groups)`` int64, items in each group of ties, groups in ranked order.
+        relevant: ``(q, groups)`` int64, the relevant ones among them.
+        starts: ``(q, groups)`` int64, items before each group, ascending; ``None``: no gaps.
+        cutoffs: ``(q,)`` int64.
+        precisions: Whether the second result is wanted.
+        threads: See the module.
+        isa: See the module.
+
+    Returns:
+        ``(q,)`` float64 expected numbers of relevant items up to the cut-off, and ``(q,)`` float64 expected
+        sums of the precisions at their ranks (McSherry & Najork, ECIR 2008; He et al., CVPR 2018); empty
+        unless wanted.
+
+    Raises:
+        TypeError: Another dtype.
+        ValueError: Another shape.
+
+    Example:
+        >>> tied_sums(np.array([[1, 2]]), np.array([[1, 1]]), None, np.array([3]))  # 1 + (1 + 2/3) / 2
+        (array([2.]), array([1.83333333]))
+    """
+    return _core.tied_sums(every, relevant, starts, cutoffs, precisions, thread_count(threads), _isa(isa))
 
 
 def rank_sums(

@@ -99,6 +99,8 @@ class TiedRankings:
 
     def hits_within(self, k: Array) -> Array:
         """E = N+_{d-1} + (K - N_{d-1}) n+_d / n_d in the group d that straddles K."""
+        if self.gains is None:
+            return self._sums(k, precisions=False)[0]
         rows, groups, taken = self._straddling(k)
         share = ratio(self.relevant[rows, groups], self.every[rows, groups])
         hits: Array = self._hits_before[rows, groups] + taken * share
@@ -111,6 +113,8 @@ class TiedRankings:
         gains before group d, s = min(n, K - N) its ranks within K, rho = (n+ - 1) / (n - 1), and g the
         mean gain of its relevant items. Where relevance is not graded, g = 1 and G = N+.
         """
+        if self.gains is None:
+            return self._sums(k, precisions=True)[1]
         rows, groups, taken = self._straddling(k)
         whole = taken == self.every[rows, groups]
         value: Array = self._precision_before[rows, groups + whole]
@@ -179,6 +183,16 @@ class TiedRankings:
             going = probability * (rest + 1) > 1e-18
             active, probability = active[going], probability[going]
         return value
+
+    def _sums(self, k: Array, *, precisions: bool) -> tuple[Array, Array]:
+        """Both sums natively; on one thread, since whole blocks of queries are what threads share."""
+
+        def whole(array: Array) -> Array:
+            return np.ascontiguousarray(array, dtype=np.int64)
+
+        starts = None if self.starts is None else whole(self.starts)
+        arrays = whole(self.every), whole(self.relevant), starts, whole(k)
+        return native.tied_sums(*arrays, precisions=precisions, threads=1)
 
     @cached_property
     def _before(self) -> Array:

@@ -238,7 +238,7 @@ def interpolated_precision(precision: Array, recall: Array) -> Array:
     best = np.maximum.accumulate(np.nan_to_num(precision)[:, ::-1], axis=1)[:, ::-1]
     levels = np.zeros((len(best), len(RECALL_LEVELS)))
     for column, level in enumerate(RECALL_LEVELS):
-        reached = recall >= level - 1e-12
-        first = np.argmax(reached, axis=1)
-        levels[:, column] = np.where(reached.any(axis=1), best[np.arange(len(best)), first], 0.0)
+        first = np.count_nonzero(recall < level - 1e-12, axis=1)
+        reached = first < recall.shape[1]
+        levels[:, column] = np.where(reached, best[np.arange(len(best)), first * reached], 0.0)
     return levels
