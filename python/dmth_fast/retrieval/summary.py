@@ -22,7 +22,7 @@ from dmth_fast.retrieval.report import (
 T = TypeVar("T")
 
 # Bins of histograms that are turned into metrics at one time.
-_BINS_AT_ONCE = 2**16
+_BINS_AT_ONCE = 2**17
 
 BOUNDS = ("average_precision_pessimistic", "average_precision_optimistic")
 
@@ -109,7 +109,9 @@ def _of_blocks(
 
     The blocks do not depend on the number of threads, and so neither do the results, to the last digit.
     """
-    step = max(1, _BINS_AT_ONCE // tied.every.shape[1])
+    # An even number, since most machines have an even number of cores.
+    count = 2 * -(-tied.every.size // (2 * _BINS_AT_ONCE)) if tied.every.size > _BINS_AT_ONCE // 4 else 1
+    step = -(-len(tied.every) // count)
     rows = [slice(start, start + step) for start in range(0, len(tied.every), step)]
     blocks = [TiedRankings(every=tied.every[part], relevant=tied.relevant[part]) for part in rows]
     workers = min(native.thread_count(threads), len(blocks))
