@@ -101,7 +101,8 @@ void tied_sums(const std::int64_t* every, const std::int64_t* relevant, const st
 void rank_sums(const std::int64_t* offsets, std::int64_t queries, const std::int64_t* ranks,
                const std::int64_t* cutoffs, std::int64_t* hits, double* precisions, const Call& call);
 
-// Reads memory once, so many threads a part each, and gives the XOR of its words: for benchmarks alone.
+// Reads memory once, so many threads a part each, a word of each line: for benchmarks alone. The XOR of the
+// words.
 std::uint64_t read_probe(const std::uint8_t* data, std::int64_t bytes, const Call& call);
 
 }  // namespace cpu

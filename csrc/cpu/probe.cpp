@@ -14,16 +14,14 @@ std::uint64_t read_probe(const std::uint8_t* data, std::int64_t bytes, const Cal
     std::atomic<std::uint64_t> all{0};
     const auto read = [&](std::int64_t i, int) {
         const std::int64_t end = std::min(bytes, (i + 1) * part);
-        std::uint64_t sums[16] = {};  // independent chains, as wide as the compiler makes them
-        std::int64_t at = i * part;
-        for (; at + 128 <= end; at += 128) {
-            std::uint64_t words[16];
-            std::memcpy(words, data + at, sizeof words);
-            for (int j = 0; j < 16; ++j) sums[j] ^= words[j];
-        }
-        for (; at < end; ++at) sums[0] ^= data[at];
         std::uint64_t sum = 0;
-        for (const std::uint64_t word : sums) sum ^= word;
+        std::int64_t at = i * part;
+        for (; at + 64 <= end; at += 64) {  // one load a line: as many lines in flight as the processor can
+            std::uint64_t word;
+            std::memcpy(&word, data + at, sizeof word);
+            sum ^= word;
+        }
+        for (; at < end; ++at) sum ^= data[at];
         all.fetch_xor(sum, std::memory_order_relaxed);
     };
     parallel_for(call.threads, call.threads, read, call.interrupted);

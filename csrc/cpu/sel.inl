@@ -9,10 +9,13 @@
 // through full adders in a tree (two planes and the running sum of their level give a carry of the next), the
 // comparison is the carry of A + ~least + 1: one majority a level, with ~least as a word of 0 or -1 a level.
 // The number of planes is a template argument; codes of 128 bits and more add whole trees of 64 planes in a
-// loop. Cost. n planes: n loads, about n + L full adders, L + 1 majorities: at 64 bits, n = 29, some 68
-// ternary operations and 37 loads a block and query with AVX-512, which Zen 4 retires at .55 and 1 cycle
-// each: both ports are bound at 37 cycles. Measured in cache, 100 queries: 16.2 ns, 59 cycles at 3.65 GHz, 63
-// % of that bound; 9.7 ns at 32 bits, 31 at 128, 62 at 256.
+// loop.
+// Cost. n planes: n loads, about n + L full adders, L + 1 majorities: at 64 bits, n = 29, some 68 ternary
+// operations and 37 loads a block and query with AVX-512, which Zen 4 retires at .55 and 1 cycle each: both
+// ports are bound at 37 cycles. Measured on Zen 4, 100 queries, one thread: in cache 58 cycles, 64 % of that
+// bound; 36 at 32 bits (the bound is 22), 115 at 128 (70), 225 at 256 (135). AVX2 126 at 64 bits. Out of an
+// index of 1 M codes 18.4 G distances a second at 96 bits, 14.6 at 128, 7.7 at 256, 3.8 at 512, which are
+// 100, 128, 242 and 490 cycles: fetching the next block a few lines a query hides the memory.
 
 template <int K>
 DMTH_FAST_INLINE Vec add_planes(const std::uint64_t* block, const std::uint16_t* offsets, Vec* sums) {

@@ -132,7 +132,7 @@ def read_probe(data: npt.NDArray[np.uint8], *, threads: int | None = None) -> in
         threads: See the module; each reads a part.
 
     Returns:
-        The XOR of the data's words, which nobody needs: without it nothing would have to be read.
+        The XOR of a word of each cache line, which nobody needs: without it nothing would have to be read.
 
     Example:
         >>> read_probe(np.array([1, 2], np.uint8), threads=1)
