@@ -21,9 +21,11 @@
 namespace dmth_fast::cpu {
 namespace {
 
-constexpr std::int64_t kSpanBytes = 4 << 20;     // planes that exist at one time
-constexpr std::int64_t kTileBytes = 20 << 10;    // planes that stay in the L1 cache for a batch of queries
-constexpr std::int64_t kSliceBytes = 128 << 10;  // slices of a batch of queries and a chunk of planes
+constexpr std::int64_t kSpanBytes = 4 << 20;   // planes that exist at one time
+constexpr std::int64_t kChunkBlocks = 31;      // additions that kernel "tally" takes between two sums
+constexpr std::int64_t kPlaneBytes = 1 << 20;  // planes of a chunk; each is read once for a batch of queries
+constexpr std::int64_t kTileBytes = 20 << 10;  // planes that stay in the L1 cache for a batch of queries
+constexpr std::int64_t kSliceBytes = 256 << 10;  // slices of a batch of queries and a chunk of planes
 constexpr std::int64_t kCountBytes = 1 << 20;    // counts that one group of queries keeps
 
 // Planes of the rows at places [first, first + n), n at most a block.
@@ -133,7 +135,7 @@ class GroupTally {
           kernels_(kernels),
           queries_({queries.row(first_query), asked, queries.bytes}),
           prepared_(queries_, layout),
-          chunk_blocks_(std::max<std::int64_t>(1, kChunkBytes / (layout.words() * 8))),
+          chunk_blocks_(std::clamp<std::int64_t>(kPlaneBytes / (layout.words() * 8), 1, kChunkBlocks)),
           tile_blocks_(std::max<std::int64_t>(1, kTileBytes / (layout.words() * 8))),
           batch_(std::clamp<std::int64_t>(kSliceBytes / (chunk_blocks_ * slice_lines() * 64), 1, asked)),
           values_(1 << layout.levels),

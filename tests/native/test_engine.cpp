@@ -179,6 +179,32 @@ void check_verbs(const Problem& p, const cpu::Call& call) {
     const RankResult again = cpu::relevant_ranks(p.codes, p.queries, code_sets, query_sets, call);
     CHECK(again.offsets == ranks.offsets);
     CHECK(std::equal(again.ranks.get(), again.ranks.get() + at, ranks.ranks.get()));
+
+    // Grades of 0, 1 and more shared labels; the ranks of single rows; sums of ranks and of histograms.
+    std::vector<std::int64_t> graded(asked * bins * 3);
+    cpu::graded_histograms(p.codes, p.queries, code_sets, query_sets, bits, 3, graded.data(), call);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        CHECK(graded[3 * i] == all[i] - relevant[i] && graded[3 * i + 1] == relevant[i] &&
+              graded[3 * i + 2] == 0);
+    }
+    std::vector<std::int64_t> own(asked), own_ranks(asked);
+    for (std::size_t q = 0; q < asked; ++q) own[q] = static_cast<std::int64_t>(q * 5) % (rows + 1) - 1;
+    cpu::self_ranks(p.codes, p.queries, own.data(), own_ranks.data(), call);
+    for (std::size_t q = 0; q < asked; ++q) {
+        CHECK(own[q] < 0 ? own_ranks[q] == 0
+                         : p.order[q][static_cast<std::size_t>(own_ranks[q]) - 1] == own[q]);
+    }
+    const std::vector<std::int64_t> cutoffs(asked, rows);
+    std::vector<std::int64_t> hits(asked);
+    std::vector<double> precisions(asked), expected_hits(asked), expected(asked);
+    cpu::rank_sums(ranks.offsets.data(), p.queries.rows, ranks.ranks.get(), cutoffs.data(), hits.data(),
+                   precisions.data(), call);
+    cpu::tied_sums(all.data(), relevant.data(), nullptr, p.queries.rows, bits + 1, cutoffs.data(),
+                   expected_hits.data(), expected.data(), call);
+    for (std::size_t q = 0; q < asked; ++q) {
+        CHECK(static_cast<double>(hits[q]) == expected_hits[q]);
+        CHECK(precisions[q] <= expected_hits[q] && expected[q] <= expected_hits[q] * (1 + 1e-12));
+    }
 }
 
 template <class T>

@@ -1,6 +1,7 @@
 """The native verbs of evaluation against the slow reference, on every instruction set."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nativecodes import Array, assert_same, clustered_codes
 
+import dmth_fast as df
 from dmth_fast.retrieval import native, reference
 
 VARIANTS = list(itertools.product(native.isas(), (1, 2, 3)))
@@ -122,6 +124,24 @@ def test_rank_sums(found: list[set[int]], cutoff: int) -> None:
         within = sorted(rank for rank in row if rank <= cutoff)
         assert hits[i] == len(within)
         assert precisions[i] == pytest.approx(sum(j / rank for j, rank in enumerate(within, 1)), rel=1e-13)
+
+
+def peak_of_memory() -> int:
+    """Bytes that this process held at most since its mark was last reset."""
+    fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields["VmHWM"].split()[0]) * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the peak of memory")
+def test_memory_is_that_of_rows_and_of_queries() -> None:
+    """400 queries against 300,000 rows: a number for each pair would be 120 MB at least."""
+    rng = np.random.default_rng(0)
+    codes, queries = (rng.integers(0, 256, (n, 8), dtype=np.uint8) for n in (300_000, 400))
+    labels, wanted = rng.integers(0, 10, 300_000), rng.integers(0, 10, 400)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak_of_memory()
+    df.evaluate(queries, wanted, codes, labels, bits=64, precision_at=(10,), threads=2)
+    assert peak_of_memory() - before < 40e6
 
 
 def test_ranks_are_checked() -> None:
