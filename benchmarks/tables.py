@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import multiindextables
 import searchtables
 from aims import aims_table
 from dmth_fast import environment, report
@@ -61,6 +62,8 @@ def table(name: str) -> str:
         return "\n".join(epoch_table(result))
     if "benchmarks" not in result:
         return "\n".join(methods_table(result))
+    if result["benchmarks"][0]["group"] == "multi-index":
+        return "\n".join(multiindextables.table(result))
     return "\n".join(evaluation_table(result))
 
 

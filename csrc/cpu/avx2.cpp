@@ -146,7 +146,7 @@ static void transpose_column(const std::uint8_t* rows, std::int64_t planes, std:
 //
 #include "rows_avx2.inl"
 //
-#include "postings_each.inl"
+#include "postings_avx2.inl"
 //
 #include "postings.inl"
 //

@@ -21,7 +21,7 @@ struct PlaneRun;
 struct PlaneHit;
 struct TabQuery;
 
-// Folds of rows that share a key of a multi-index, side by side; see postings.inl.
+// Rows that share a key of a multi-index, side by side; see postings.inl.
 struct Stretch {
     std::int64_t begin;
     std::int64_t count;
@@ -29,6 +29,14 @@ struct Stretch {
 struct PostingHit {
     std::int64_t place;
     std::int32_t distance;
+};
+// A query, and what tells a row that it met in another table: its differences from the query within masks[i]
+// are at most reached[i], for some i < tables.
+struct PostingQuery {
+    std::uint64_t fold;
+    const std::uint64_t* masks;
+    const std::int32_t* reached;
+    std::int64_t tables;
 };
 struct PostingCursor {
     std::int64_t stretch = 0;  // to be read next, and how much of it has been
@@ -91,9 +99,9 @@ struct Kernels {
                           const std::int32_t* which, const std::uint64_t* masks, int group,
                           std::uint64_t* counts);
 
-    // Folds within the bound of the query, from the cursor on; at most kPostingHits, and room for one more.
+    // Folds within the bound of the query, from the cursor on, that no table reached; at most kPostingHits.
     std::int64_t (*postings)(const std::uint64_t* folds, const Stretch* stretches, std::int64_t n,
-                             std::uint64_t query, std::int32_t bound, PostingCursor* cursor,
+                             const PostingQuery& query, std::int32_t bound, PostingCursor* cursor,
                              PostingHit* hits);
 
     // One row of `bits` values to its code; the column of the first NaN, or -1.

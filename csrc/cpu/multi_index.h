@@ -12,6 +12,7 @@
 // and only a row that passes by its fold costs a look elsewhere. No row is met twice: it counts in the first
 // table that reached it, which its own bits tell. Memory: 12 bytes a table and distinct code (16 from 2^32
 // rows on), and the offsets.
+//
 // Cost. So much for a key, more if it holds rows, and for each of these (constants in
 // multi_index_search.cpp), times the pace at which this machine reads them. Whoever searches names a price; a
 // search that has cost more, or is foreseen to, stops and says so.
@@ -49,6 +50,10 @@ class MultiIndex {
     class Searcher {
       public:
         virtual ~Searcher() = default;
+
+        // Asks memory for what a later search of the query will read first; before its turn once early, then,
+        // when that has arrived, late.
+        virtual void foresee(const std::uint8_t* query, bool late) const = 0;
 
         // The k nearest rows, 1 <= k <= rows(). False if it stopped because of the price, in ns.
         virtual bool nearest(const std::uint8_t* query, std::int64_t k, double price, std::int32_t* distances,

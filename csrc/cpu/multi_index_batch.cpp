@@ -52,7 +52,13 @@ bool decide(const Hashed& hashed, Codes queries, const Attempt& attempt, const C
         const auto task = [&](std::int64_t at, int worker) {
             auto& searcher = searchers[static_cast<std::size_t>(worker)];
             if (!searcher) searcher = hashed.tables.searcher(hashed.source.codes, *call.kernels, hashed.pace);
-            for (std::int64_t i = at * each; i < std::min(n, (at + 1) * each); ++i) {
+            const std::int64_t end = std::min(n, (at + 1) * each);
+            const auto query = [&](std::int64_t i) {
+                return queries.row(numbers[static_cast<std::size_t>(i)]);
+            };
+            for (std::int64_t i = at * each; i < end; ++i) {
+                if (i + 2 < end) searcher->foresee(query(i + 2), false);
+                if (i + 1 < end) searcher->foresee(query(i + 1), true);
                 const auto q = static_cast<std::size_t>(numbers[static_cast<std::size_t>(i)]);
                 outcome.prices[q] = price;
                 if (stopped()) return;

@@ -109,6 +109,7 @@ KeyLayout::KeyLayout(Codes rows, std::int64_t distinct) {
             part.masks.back().bits |= std::uint64_t{1} << (bit % 64);
         }
     }
+    for (const Part& part : parts_) fold_masks_.push_back(part.masks.empty() ? 0 : part.masks[0].bits);
 }
 
 }  // namespace dmth_fast::cpu

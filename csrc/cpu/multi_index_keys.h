@@ -46,6 +46,9 @@ class KeyLayout {
         return key;
     }
 
+    // Of codes of at most 8 bytes: the bits of each table's key.
+    const std::uint64_t* fold_masks() const { return fold_masks_.data(); }
+
     // Whether some table's key of a row differs from the query's by at most that table's entry of `reached`.
     // `differ`: the row xor the query, in whole words.
     bool within_any(const std::uint64_t* differ, const std::int32_t* reached) const {
@@ -73,6 +76,7 @@ class KeyLayout {
     };
 
     std::vector<Part> parts_;
+    std::vector<std::uint64_t> fold_masks_;
 };
 
 // A code of at most 8 bytes as a word; of a longer one the exclusive or of its words, whose distances are

@@ -19,7 +19,7 @@ template <class Row>
 void Nearest<Row>::add(std::int32_t distance, Row first, std::int64_t group) {
     if (distance > bound_) return;
     const std::int64_t rows = group < 0 ? 1 : groups_.size(group);
-    codes_.push_back({distance, first});
+    codes_.push_back({distance, first, group});
     counts_[static_cast<std::size_t>(distance)] += rows;
     furthest_ = std::max(furthest_, distance);
     within_ += rows;
@@ -33,7 +33,7 @@ void Nearest<Row>::add(std::int32_t distance, Row first, std::int64_t group) {
 template <class Row>
 void Nearest<Row>::compact() {
     std::erase_if(codes_, [this](const Code& code) { return code.distance > bound_; });
-    if (static_cast<std::int64_t>(codes_.size()) <= 2 * k_) return;
+    if (static_cast<std::int64_t>(codes_.size()) <= k_) return;
     std::nth_element(codes_.begin(), codes_.begin() + k_ - 1, codes_.end());
     codes_.resize(static_cast<std::size_t>(k_));
 }
@@ -50,11 +50,10 @@ std::int64_t Nearest<Row>::lowest(const Code* begin, const Code* end, std::int64
         limit = rows_.back();
     };
     for (const Code* code = begin; code != end && code->first < limit; ++code) {
-        const std::int64_t group = groups_.group(code->first);
-        if (group < 0) {
+        if (code->group < 0) {
             rows_.push_back(code->first);
         } else {
-            const std::span<const Row> every = groups_.rows(group);
+            const std::span<const Row> every = groups_.rows(code->group);
             for (const Row row : every.first(std::min(every.size(), most))) {
                 if (row >= limit) break;
                 rows_.push_back(row);
@@ -70,8 +69,12 @@ std::int64_t Nearest<Row>::lowest(const Code* begin, const Code* end, std::int64
 
 template <class Row>
 void Nearest<Row>::finish(std::int32_t* distances, std::int64_t* ids) {
-    std::erase_if(codes_, [this](const Code& code) { return code.distance > bound_; });
+    // The nearest k codes hold the nearest k rows; few of those at the bound are among them.
+    compact();
     std::sort(codes_.begin(), codes_.end());
+    for (const Code& code : codes_) {
+        if (code.group >= 0) __builtin_prefetch(groups_.rows(code.group).data());
+    }
     const Code* const end = codes_.data() + codes_.size();
     std::int64_t done = 0;
     for (const Code* code = codes_.data(); code != end && done < k_;) {

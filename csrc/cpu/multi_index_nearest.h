@@ -35,6 +35,7 @@ class Nearest {
     struct Code {
         std::int32_t distance;
         Row first;
+        std::int64_t group;
         bool operator<(const Code& other) const {
             return distance != other.distance ? distance < other.distance : first < other.first;
         }

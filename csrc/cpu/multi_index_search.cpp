@@ -72,6 +72,17 @@ class TableSearcher final : public MultiIndex::Searcher {
           asked_(static_cast<std::size_t>((codes.bytes + 7) / 8)),
           differ_(asked_.size()) {}
 
+    void foresee(const std::uint8_t* query, bool late) const override {
+        for (int i = 0; i < tables_.tables(); ++i) {
+            const Table<Row>& table = tables_.table(i);
+            const Row* offset = table.offsets.data() + tables_.layout().key(i, query);
+            __builtin_prefetch(offset);
+            if (!late) continue;
+            __builtin_prefetch(table.folds.data() + offset[0]);
+            __builtin_prefetch(table.firsts.data() + offset[0]);
+        }
+    }
+
     bool nearest(const std::uint8_t* query, std::int64_t k, double price, std::int32_t* distances,
                  std::int64_t* ids, Effort& effort) override {
         nearest_.reset(k);
@@ -255,44 +266,30 @@ class TableSearcher final : public MultiIndex::Searcher {
     void look_at(std::size_t i, Effort& effort, const Add& add, const Bound& bound) {
         const Side& side = sides_[i];
         const Table<Row>& table = tables_.table(static_cast<int>(i));
+        const bool whole = codes_.bytes <= 8;  // the fold is the code
+        const PostingQuery query{fold_, tables_.layout().fold_masks(), reached_.data(),
+                                 whole ? tables_.tables() : 0};
         PostingCursor cursor;
         while (cursor.stretch < side.count) {
-            const std::int64_t n = kernels_.postings(table.folds.data(), side.stretches.data(), side.count,
-                                                     fold_, bound(), &cursor, hits_);
+            std::int64_t n = kernels_.postings(table.folds.data(), side.stretches.data(), side.count, query,
+                                               bound(), &cursor, hits_);
             for (std::int64_t h = 0; h < n; ++h) __builtin_prefetch(&table.firsts[hits_[h].place]);
-            if (codes_.bytes <= 8) {
-                take_folds(table, n, add);
-            } else {
-                take_rows(table, n, bound(), add);
+            for (std::int64_t h = 0; h < n; ++h) {
+                fresh_[h] = table.firsts[hits_[h].place];
+                tables_.groups().prefetch(fresh_[h]);
+                if (!whole) __builtin_prefetch(codes_.row(static_cast<std::int64_t>(fresh_[h])));
             }
+            if (!whole) n = whole_rows(n, bound());
+            take(n, add);
         }
         effort.postings += side.postings;
         effort.cost += step_cost(side);
     }
 
-    // The fold is the code.
-    template <class Add>
-    void take_folds(const Table<Row>& table, std::int64_t n, const Add& add) {
-        std::int64_t fresh = 0;
-        for (std::int64_t h = 0; h < n; ++h) {
-            const std::uint64_t differ = table.folds[hits_[h].place] ^ fold_;
-            if (tables_.layout().within_any(&differ, reached_.data())) continue;
-            fresh_[fresh] = table.firsts[hits_[h].place];
-            tables_.groups().prefetch(fresh_[fresh]);
-            hits_[fresh++].distance = hits_[h].distance;
-        }
-        take_fresh(fresh, add);
-    }
-
-    template <class Add>
-    void take_rows(const Table<Row>& table, std::int64_t n, std::int32_t bound, const Add& add) {
-        for (std::int64_t h = 0; h < n; ++h) {
-            fresh_[h] = table.firsts[hits_[h].place];
-            __builtin_prefetch(codes_.row(static_cast<std::int64_t>(fresh_[h])));
-            tables_.groups().prefetch(fresh_[h]);
-        }
+    // Those of the hits whose rows are within the bound and which no table reached.
+    std::int64_t whole_rows(std::int64_t n, std::int32_t bound) {
         const auto* query = reinterpret_cast<const std::uint8_t*>(asked_.data());
-        std::int64_t fresh = 0;
+        std::int64_t left = 0;
         for (std::int64_t h = 0; h < n; ++h) {
             const std::uint8_t* row = codes_.row(static_cast<std::int64_t>(fresh_[h]));
             std::int32_t distance = 0;
@@ -302,15 +299,14 @@ class TableSearcher final : public MultiIndex::Searcher {
             std::memcpy(differ_.data(), row, static_cast<std::size_t>(codes_.bytes));
             for (std::size_t word = 0; word < differ_.size(); ++word) differ_[word] ^= asked_[word];
             if (tables_.layout().within_any(differ_.data(), reached_.data())) continue;
-            hits_[fresh].distance = distance;
-            fresh_[fresh++] = fresh_[h];
+            hits_[left].distance = distance;
+            fresh_[left++] = fresh_[h];
         }
-        take_fresh(fresh, add);
+        return left;
     }
 
-    // Hits that no table reached before.
     template <class Add>
-    void take_fresh(std::int64_t n, const Add& add) {
+    void take(std::int64_t n, const Add& add) {
         std::int64_t groups[kPostingHits];
         for (std::int64_t h = 0; h < n; ++h) {
             groups[h] = tables_.groups().group(fresh_[h]);
@@ -368,7 +364,8 @@ double measure_pace(const Tables<Row>& tables, const Kernels& kernels) {
         }
         PostingCursor cursor;
         const double start = thread_nanoseconds();
-        kernels.postings(tables.table(0).folds.data(), stretches.data(), count, 0, -1, &cursor, hits);
+        kernels.postings(tables.table(0).folds.data(), stretches.data(), count, {0, nullptr, nullptr, 0}, -1,
+                         &cursor, hits);
         const double taken = thread_nanoseconds() - start;
         if (run == 0 || taken < least) least = taken;
     }

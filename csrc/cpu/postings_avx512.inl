@@ -9,13 +9,7 @@ static inline std::int64_t strip_within(const std::uint64_t* folds, std::int64_t
         const __m512i fold = _mm512_maskz_loadu_epi64(exist, folds + begin + i);
         const __m512i d = _mm512_popcnt_epi64(_mm512_xor_si512(fold, asked));
         std::uint32_t left = _mm512_mask_cmple_epi64_mask(exist, d, most);
-        if (left == 0) continue;
-        alignas(64) std::int64_t distances[8];
-        _mm512_store_si512(distances, d);
-        for (; left != 0; left &= left - 1) {
-            const int lane = __builtin_ctz(left);
-            hits[found++] = {begin + i + lane, static_cast<std::int32_t>(distances[lane])};
-        }
+        for (; left != 0; left &= left - 1) hits[found++].place = begin + i + __builtin_ctz(left);
     }
     return found;
 }

@@ -4,9 +4,8 @@ static inline std::int64_t strip_within(const std::uint64_t* folds, std::int64_t
                                         std::uint64_t query, std::int32_t bound, PostingHit* hits) {
     std::int64_t found = 0;
     for (std::int64_t i = begin; i < begin + n; ++i) {
-        const std::int32_t d = popcount64(folds[i] ^ query);
-        hits[found] = {i, d};
-        found += d <= bound;
+        hits[found].place = i;
+        found += popcount64(folds[i] ^ query) <= bound;
     }
     return found;
 }

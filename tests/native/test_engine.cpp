@@ -76,6 +76,8 @@ struct Problem {
     }
 };
 
+constexpr cpu::Method kMethods[] = {cpu::Method::kScan, cpu::Method::kTables, cpu::Method::kAuto};
+
 void check_search(const Problem& p, std::int64_t k, const std::vector<std::int32_t>& d,
                   const std::vector<std::int64_t>& ids) {
     for (std::int64_t q = 0; q < p.queries.rows; ++q) {
@@ -118,13 +120,17 @@ void check_verbs(const Problem& p, const cpu::Call& call) {
         std::vector<std::int64_t> ids(d.size());
         cpu::search(p.codes, p.queries, k, d.data(), ids.data(), call);
         check_search(p, k, d, ids);
-        index.search(p.queries, rows, k, cpu::Method::kScan, d.data(), ids.data(), call);
-        check_search(p, k, d, ids);
+        for (const cpu::Method method : kMethods) {
+            index.search(p.queries, rows, k, method, d.data(), ids.data(), call);
+            check_search(p, k, d, ids);
+        }
     }
     const auto bits = static_cast<std::int32_t>(p.codes.bytes * 8);
     for (const std::int32_t radius : {0, bits * 2 / 5, bits}) {
         check_range(p, radius, cpu::range_search(p.codes, p.queries, radius, call));
-        check_range(p, radius, index.range_search(p.queries, radius, cpu::Method::kScan, call));
+        for (const cpu::Method method : kMethods) {
+            check_range(p, radius, index.range_search(p.queries, radius, method, call));
+        }
         std::vector<std::int64_t> counts(asked);
         index.range_count(p.queries, radius, counts.data(), call);
         for (std::int64_t q = 0; q < p.queries.rows; ++q) {
@@ -265,6 +271,28 @@ void check_segments(std::mt19937_64& random, const cpu::Call& call) {
     CHECK(index.add({nullptr, 0, kBytes}, call) == kRows);
 }
 
+// Tables with row numbers of 64 bits, as from 2^32 rows on.
+void check_wide_tables(const Problem& p, const cpu::Call& call) {
+    const auto tables = cpu::MultiIndex::build_wide(p.codes, call);
+    CHECK(tables->rows() == p.codes.rows);
+    const auto searcher = tables->searcher(p.codes, *call.kernels, 1);
+    const std::int64_t k = (p.codes.rows + 1) / 2;
+    const auto asked = static_cast<std::size_t>(p.queries.rows * k);
+    std::vector<std::int32_t> d(asked);
+    std::vector<std::int64_t> ids(asked);
+    for (std::int64_t q = 0; q < p.queries.rows; ++q) {
+        cpu::Effort effort;
+        CHECK(searcher->nearest(p.queries.row(q), k, cpu::MultiIndex::kNoPrice, d.data() + q * k,
+                                ids.data() + q * k, effort));
+        std::vector<cpu::Near> near;
+        CHECK(searcher->within(p.queries.row(q), 3, cpu::MultiIndex::kNoPrice, near, effort));
+        for (std::size_t i = 0; i < near.size(); ++i) {
+            CHECK(near[i].id == p.order[static_cast<std::size_t>(q)][i] && near[i].distance <= 3);
+        }
+    }
+    check_search(p, k, d, ids);
+}
+
 // Batch i holds codes with 64 - i ones: a search must see all of the last batch that it sees any of.
 void check_adding(const cpu::Call& call) {
     constexpr std::int64_t kBatch = 130;
@@ -280,8 +308,8 @@ void check_adding(const cpu::Call& call) {
                 const std::int64_t rows = index.size();
                 if (rows == 0) continue;
                 CHECK(rows % kBatch == 0);
-                index.search({zero.data(), t % 2 == 0 ? 1 : 12, 8}, rows, kBatch, cpu::Method::kScan,
-                             d.data(), ids.data(), call);
+                index.search({zero.data(), t % 2 == 0 ? 1 : 12, 8}, rows, kBatch, kMethods[t % 3], d.data(),
+                             ids.data(), call);
                 CHECK(d[0] == d[kBatch - 1]);
                 CHECK(ids[0] == rows - kBatch);
                 std::int64_t counts[12];
@@ -327,6 +355,8 @@ int main() {
             }
             check_verbs(Problem(random, 700, 150, 64, true), call);   // more than one tile of queries
             check_verbs(Problem(random, 9000, 20, 64, false), call);  // bounds from a sample
+            check_wide_tables(Problem(random, 700, 20, 64, true), call);
+            check_wide_tables(Problem(random, 700, 20, 200, false), call);
             check_segments(random, call);
             check_adding(call);
         }
