@@ -27,7 +27,8 @@ def table(result: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         f"{first['rows']:,} codes of {first['bits']} bits, {first['queries']} queries, one thread; "
-        "microseconds of processor time a query, medians of alternating runs, answers compared first. "
+        "microseconds of processor time a query, medians of alternating runs, each with queries of its own; "
+        "answers compared first. "
         "Radius: how far the median query had to look; candidates: codes compared with a query, on "
         f"average. Building takes {builds[0]:.1f} to {builds[-1]:.1f} s of one thread. Made by "
         "`python -m pytest benchmarks/test_multi_index.py --benchmark-only` on "

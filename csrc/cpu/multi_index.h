@@ -78,9 +78,9 @@ class MultiIndex {
     // `codes`: the rows of the build at their present address.
     virtual std::unique_ptr<Searcher> searcher(Codes codes, const Kernels& kernels, double pace) const = 0;
 
-    // How slow this machine is beside the one of the constants, measured by reading stretches anywhere in a
-    // table: a tenth of a millisecond.
-    virtual double pace(const Kernels& kernels) const = 0;
+    // How slow this machine is beside the one of the constants, measured with a few queries that are somewhat
+    // off the rows: some milliseconds.
+    virtual double pace(Codes codes, const Kernels& kernels) const = 0;
 };
 
 // What finding everything within a radius costs in `rows` random codes of `bits` bits, in ns: an estimate for

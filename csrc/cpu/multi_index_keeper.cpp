@@ -76,7 +76,8 @@ TableKeeper::Prices TableKeeper::prices(const Source& source, const MultiIndex* 
         }
     }
     // Two threads may measure at once; one of them is heard.
-    Prices prices{call.kernels, ScanPrice(source, call), tables == nullptr ? 1 : tables->pace(*call.kernels)};
+    Prices prices{call.kernels, ScanPrice(source, call),
+                  tables == nullptr ? 1 : tables->pace(source.codes, *call.kernels)};
     const std::lock_guard lock(mutex_);
     if (tables == tables_.get()) prices_.push_back(prices);
     return prices;

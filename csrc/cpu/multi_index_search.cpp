@@ -19,9 +19,15 @@ constexpr double kStretch = 9;   // of rows, wherever it begins
 constexpr double kPosting = .45;
 
 // Up to this part of the price a search goes on without a forecast: the first keys are what it is made from.
-constexpr double kExplored = .06;
-// How much nearer the k-th row will prove than the best k that a few keys have turned up.
-constexpr std::int32_t kSlack = 2;
+constexpr double kExplored = .1;
+// A forecast beyond this part of the price ends it: forecasts err, and leaving late is paid twice.
+constexpr double kMargin = .85;
+
+// How much nearer the k-th row will prove than the best k that have turned up, by the part of the price that
+// was spent on them.
+std::int32_t slack(double spent) {
+    return spent < .2 ? 2 : spent < .35 ? 1 : 0;
+}
 
 // Keys of `bits` bits that differ in `far` of them.
 class Binomials {
@@ -54,9 +60,10 @@ double forecast(double keys, double density) {
     return cost_of(keys, keys * std::min(1.0, density), keys * density);
 }
 
-// Stretches that are read to find how fast this machine is, and how many rows each.
-constexpr std::int64_t kTrials = 1024;
-constexpr std::int64_t kTrialRows = 64;
+// Queries that are asked to find how fast this machine is, and what each may cost.
+constexpr std::int64_t kTrials = 16;
+constexpr double kTrialPrice = 4e5;
+constexpr std::uint64_t kFactor = 6364136223846793005ULL;  // of Knuth's linear congruential generator
 
 template <class Row>
 class TableSearcher final : public MultiIndex::Searcher {
@@ -91,8 +98,8 @@ class TableSearcher final : public MultiIndex::Searcher {
             nearest_.add(distance, first, group);
         };
         const auto bound = [this] { return nearest_.bound(); };
-        const auto goal = [this] {
-            return (nearest_.full() ? nearest_.bound() : nearest_.furthest()) - kSlack;
+        const auto goal = [this](double spent) {
+            return (nearest_.full() ? nearest_.bound() : nearest_.furthest()) - slack(spent);
         };
         const bool done = run(query, price, effort, add, bound, goal);
         in_nanoseconds(effort);
@@ -115,7 +122,7 @@ class TableSearcher final : public MultiIndex::Searcher {
             }
         };
         const auto bound = [radius] { return radius; };
-        const bool done = run(query, price, effort, add, bound, bound);
+        const bool done = run(query, price, effort, add, bound, [radius](double) { return radius; });
         in_nanoseconds(effort);
         if (!done) {
             found.resize(begin);
@@ -155,8 +162,8 @@ class TableSearcher final : public MultiIndex::Searcher {
     // Of a look at the postings of a whole table, which ends any search.
     double exhaustion() const { return cost_of(0, 1, static_cast<double>(tables_.distinct())); }
 
-    // add(distance, first row) takes the codes within bound(); the search is over when everything within
-    // bound() has been found. goal() foretells where that will be.
+    // add(distance, first row, group) takes the codes within bound(); the search is over when everything
+    // within bound() has been found. goal(part of the price spent) foretells where that will be.
     template <class Add, class Bound, class Goal>
     bool run(const std::uint8_t* query, double price, Effort& effort, const Add& add, const Bound& bound,
              const Goal& goal) {
@@ -181,9 +188,10 @@ class TableSearcher final : public MultiIndex::Searcher {
             }
             Side& side = sides_[best];
             const double step = step_cost(side);
-            if (effort.cost + step > kExplored * price) {
-                effort.expected = effort.cost + std::min(exhaustion(), rest(effort.radius, goal()));
-                if (std::max(effort.expected, effort.cost + step) > price) return false;
+            if (effort.cost + step > kExplored * price) {  // what was spent is spent: the rest decides
+                const double left = std::max(step, rest(effort.radius, goal(effort.cost / price)));
+                effort.expected = effort.cost + std::min(exhaustion(), left);
+                if (effort.expected - effort.cost > kMargin * price) return false;
             }
             if (step > exhaustion()) {
                 side.stretches.resize(std::max<std::size_t>(side.stretches.size(), 1));
@@ -348,33 +356,35 @@ template std::unique_ptr<MultiIndex::Searcher> make_searcher(const Tables<std::u
 template std::unique_ptr<MultiIndex::Searcher> make_searcher(const Tables<std::uint64_t>&, Codes,
                                                              const Kernels&, double);
 
+// Rows with about a sixth of their bits turned: whoever asks like this makes the tables work.
 template <class Row>
-double measure_pace(const Tables<Row>& tables, const Kernels& kernels) {
-    if (tables.distinct() < 16 * kTrialRows) return 1;
-    const std::int64_t count = std::min(kTrials, tables.distinct() / kTrialRows);
-    std::vector<Stretch> stretches;
-    PostingHit hits[kPostingHits + 1];
-    double least = 0;
-    for (std::uint64_t run = 0; run < 2; ++run) {
-        stretches.clear();
-        for (std::int64_t i = 0; i < count; ++i) {  // anywhere, and not where the first run was
-            const std::uint64_t at = (static_cast<std::uint64_t>(i) + run * kTrials) * 0x9e3779b97f4a7c15ULL;
-            const auto places = static_cast<std::uint64_t>(tables.distinct() - kTrialRows);
-            stretches.push_back({static_cast<std::int64_t>((at >> 32) * (places >> 8) >> 24), kTrialRows});
+double measure_pace(const Tables<Row>& tables, Codes codes, const Kernels& kernels) {
+    const std::int64_t rows = tables.rows();
+    const std::int64_t k = std::min<std::int64_t>(10, rows);
+    std::vector<std::int32_t> distances(static_cast<std::size_t>(k));
+    std::vector<std::int64_t> ids(distances.size());
+    std::vector<std::uint8_t> query(static_cast<std::size_t>(codes.bytes));
+    const auto searcher = make_searcher(tables, codes, kernels, 1);
+    std::uint64_t state = 1;
+    const auto draw = [&state] { return static_cast<std::uint8_t>((state = state * kFactor + 1) >> 56); };
+    double taken = 0;
+    double modelled = 0;
+    for (std::int64_t i = 0; i < kTrials; ++i) {
+        std::copy_n(codes.row(i * rows / kTrials), codes.bytes, query.data());
+        for (std::uint8_t& byte : query) {
+            byte = static_cast<std::uint8_t>(byte ^ (draw() & draw() & (draw() | draw())));
         }
-        PostingCursor cursor;
+        Effort effort;
         const double start = thread_nanoseconds();
-        kernels.postings(tables.table(0).folds.data(), stretches.data(), count, {0, nullptr, nullptr, 0}, -1,
-                         &cursor, hits);
-        const double taken = thread_nanoseconds() - start;
-        if (run == 0 || taken < least) least = taken;
+        searcher->nearest(query.data(), k, kTrialPrice, distances.data(), ids.data(), effort);
+        taken += thread_nanoseconds() - start;
+        modelled += effort.cost;
     }
-    const auto n = static_cast<double>(count);
-    return std::clamp(least / cost_of(0, n, n * kTrialRows), .2, 5.0);
+    return std::clamp(taken / modelled, .1, 20.0);
 }
 
-template double measure_pace(const Tables<std::uint32_t>&, const Kernels&);
-template double measure_pace(const Tables<std::uint64_t>&, const Kernels&);
+template double measure_pace(const Tables<std::uint32_t>&, Codes, const Kernels&);
+template double measure_pace(const Tables<std::uint64_t>&, Codes, const Kernels&);
 
 double expected_cost(std::int64_t rows, std::int64_t bits, std::int32_t radius) {
     const double wanted = KeyLayout::wanted_bits(rows);

@@ -91,8 +91,8 @@ std::unique_ptr<MultiIndex::Searcher> Tables<Row>::searcher(Codes codes, const K
 }
 
 template <class Row>
-double Tables<Row>::pace(const Kernels& kernels) const {
-    return measure_pace(*this, kernels);
+double Tables<Row>::pace(Codes codes, const Kernels& kernels) const {
+    return measure_pace(*this, codes, kernels);
 }
 
 std::unique_ptr<const MultiIndex> MultiIndex::build(Codes codes, const Call& call) {

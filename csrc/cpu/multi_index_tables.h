@@ -32,7 +32,7 @@ class Tables final : public MultiIndex {
     int tables() const override { return layout_.tables(); }
     std::int64_t memory() const override;
     std::unique_ptr<Searcher> searcher(Codes codes, const Kernels& kernels, double pace) const override;
-    double pace(const Kernels& kernels) const override;
+    double pace(Codes codes, const Kernels& kernels) const override;
 
     const KeyLayout& layout() const { return layout_; }
     const Groups<Row>& groups() const { return groups_; }
@@ -54,6 +54,6 @@ template <class Row>
 std::unique_ptr<MultiIndex::Searcher> make_searcher(const Tables<Row>& tables, Codes codes,
                                                     const Kernels& kernels, double pace);
 template <class Row>
-double measure_pace(const Tables<Row>& tables, const Kernels& kernels);
+double measure_pace(const Tables<Row>& tables, Codes codes, const Kernels& kernels);
 
 }  // namespace dmth_fast::cpu
