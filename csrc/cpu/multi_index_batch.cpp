@@ -13,6 +13,8 @@ namespace dmth_fast::cpu {
 namespace {
 
 constexpr std::int64_t kMostPerTask = 16;
+// A scan of those that have left must be so much dearer for them to try again.
+constexpr double kDearer = 1.1;
 
 // Some of the queries, side by side.
 struct Chosen {
@@ -68,17 +70,24 @@ bool decide(const Hashed& hashed, Codes queries, const Attempt& attempt, const C
         };
         return parallel_for((n + each - 1) / each, call.threads, task, call.interrupted);
     };
-    std::vector<std::int64_t> numbers(count);
-    for (std::size_t q = 0; q < count; ++q) numbers[q] = static_cast<std::int64_t>(q);
-    if (!pass(numbers, price_of(queries.rows))) return false;
-
-    std::erase_if(numbers, [&](std::int64_t q) { return outcome.left[static_cast<std::size_t>(q)] == 0; });
-    const double dearer = price_of(static_cast<std::int64_t>(numbers.size()));
-    for (const std::int64_t q : numbers) outcome.prices[static_cast<std::size_t>(q)] = dearer;
-    std::erase_if(numbers, [&](std::int64_t q) {
-        return outcome.efforts[static_cast<std::size_t>(q)].expected >= dearer;
-    });
-    const bool finished = numbers.empty() || pass(numbers, dearer);
+    std::vector<std::int64_t> left(count);
+    for (std::size_t q = 0; q < count; ++q) left[q] = static_cast<std::int64_t>(q);
+    std::vector<std::int64_t> asked = left;
+    double price = price_of(queries.rows);
+    bool finished = true;
+    while (!asked.empty()) {
+        finished = pass(asked, price);
+        if (!finished) break;
+        std::erase_if(left, [&](std::int64_t q) { return outcome.left[static_cast<std::size_t>(q)] == 0; });
+        const double dearer = price_of(static_cast<std::int64_t>(left.size()));
+        for (const std::int64_t q : left) outcome.prices[static_cast<std::size_t>(q)] = dearer;
+        if (dearer < kDearer * price) break;
+        price = dearer;
+        asked = left;
+        std::erase_if(asked, [&](std::int64_t q) {
+            return outcome.efforts[static_cast<std::size_t>(q)].expected >= dearer;
+        });
+    }
     if (hashed.price == nullptr) outcome.prices.assign(count, 0);
     return finished;
 }

@@ -4,7 +4,7 @@
 // scanned and merged. With a price each query decides for itself: it starts in the tables and leaves them
 // when they have cost more than its share of a scan, or are foreseen to. Those that leave are scanned
 // together, since a scan is much cheaper a query for many; where few leave, so that a scan of those few is
-// dearer than it was thought to be, they try the tables once more at that price. Without one none leaves.
+// dearer than it was thought to be, they try the tables again at that price. Without one none leaves.
 #pragma once
 
 #include <cstdint>
