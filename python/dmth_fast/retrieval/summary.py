@@ -24,6 +24,9 @@ T = TypeVar("T")
 # Bins of histograms that are turned into metrics at one time.
 _BINS_AT_ONCE = 2**17
 
+# Fewer blocks gain less than threads lose that wait for the interpreter's lock.
+_BLOCKS_FOR_THREADS = 4
+
 BOUNDS = ("average_precision_pessimistic", "average_precision_optimistic")
 
 
@@ -110,12 +113,12 @@ def _of_blocks(
     The blocks do not depend on the number of threads, and so neither do the results, to the last digit.
     """
     # An even number, since most machines have an even number of cores.
-    count = 2 * -(-tied.every.size // (2 * _BINS_AT_ONCE)) if tied.every.size > _BINS_AT_ONCE // 4 else 1
+    count = 2 * -(-tied.every.size // (2 * _BINS_AT_ONCE)) if tied.every.size > _BINS_AT_ONCE else 1
     step = -(-len(tied.every) // count)
     rows = [slice(start, start + step) for start in range(0, len(tied.every), step)]
     blocks = [TiedRankings(every=tied.every[part], relevant=tied.relevant[part]) for part in rows]
     workers = min(native.thread_count(threads), len(blocks))
-    if workers == 1:
+    if workers == 1 or len(blocks) < _BLOCKS_FOR_THREADS:
         return list(map(function, blocks, rows))
     with ThreadPoolExecutor(workers) as pool:  # NumPy releases the interpreter's lock over such arrays
         return list(pool.map(function, blocks, rows))
