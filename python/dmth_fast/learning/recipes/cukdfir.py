@@ -222,7 +222,7 @@ def _weights(config: Config, work: Run) -> Path:
 
 def _teacher(config: Config, work: Run) -> AnyTeacher:
     path = _weights(config, work)
-    if config.weights == "random" and not path.exists():
+    if config.weights == "random" and not config.teacher.startswith(PREFIX) and not path.exists():
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             save_tensors(path, build_backbone(config.teacher).state_dict())
