@@ -120,28 +120,6 @@ def sweeps(*every: Sweep) -> Callable[[bool], Iterator[Row]]:
     return lambda small: itertools.chain.from_iterable(sweep.rows(small) for sweep in every)
 
 
-def multi_index(small: bool) -> Iterator[Row]:
-    """Multi-index hashing, and the choice between it and the scan, beside both; ``index`` is the scan."""
-    methods = (("index", "scan"), ("mih", "mih"), ("auto", "auto"))
-    for kind in ("clustered 10000 0.03", "clustered 100 0.05", "clustered 10000 0.15", "random"):
-        n, rounds = (_SMALL, 1) if small else (10_000_000, 5)
-        contest, _ = _contest(kind, n, 64, 100, ("FAISS MultiHash",), methods)
-        start = time.perf_counter()
-        for name in ("mih", "auto"):  # otherwise auto scans until its tables would have paid for themselves
-            contest.indexes[name].build(threads=1)
-        built = round((time.perf_counter() - start) / 2, 3)
-        for k in (10, 100):
-            # The buckets of few centres are long: a fifth of the queries says how slow the rival is there.
-            row = contest.measure(k, 100, 1, rounds, most_pairs={"FAISS MultiHash": 20 * n})
-            hashed, chosen = (contest.indexes[name].explain(contest.queries, k) for name in ("mih", "auto"))
-            row |= {
-                "candidates": float(np.median(hashed.candidates)),
-                "auto_hashed": int(chosen.hashed.sum()),
-            }
-            case = {"codes": kind, "n": n, "bits": 64, "k": k, "queries": 100, "threads": 1}
-            yield case | {"rounds": rounds, "seed": SEED, "build_seconds": built} | row
-
-
 def memory_read(small: bool) -> Iterator[Row]:
     """One query over many codes beside a read of as many bytes, by the same number of threads."""
     for n in (_SMALL,) if small else (10_000_000, 100_000_000):
@@ -259,7 +237,6 @@ PARTS = {
     "ten-million": Plan("10 M random codes", sweeps(Sweep(n=_TEN, pairs=3.2e8, **_RANDOM))),
     "memory": Plan("one query beside reading memory", memory_read),
     "one-query": Plan("a query at a time", sweeps(Sweep(n=(1_000_000, *_TEN), queries=(1,), **_RANDOM))),
-    "multi-index": Plan("multi-index hashing", multi_index),
     "growth": Plan(
         "codes, k and threads",
         sweeps(

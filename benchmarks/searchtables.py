@@ -177,42 +177,6 @@ def others(result: Result) -> list[str]:
     return [*lines, "", f"{words} {origin(result, 'rivals', 'matrix')}"]
 
 
-def multi_index(result: Result) -> list[str]:
-    """Multi-index hashing and the automatic choice, beside our own scans."""
-    lines = head(
-        "codes",
-        "k",
-        "scan, ms",
-        "mih, ms",
-        "auto, ms",
-        "mih x AVX2 scan",
-        "auto: from tables",
-        "candidates",
-        "mih x FAISS MultiHash",
-    )
-    for row in rows(result, "multi-index"):
-        taken = row["milliseconds"]
-        slow = "index avx2" if "index avx2" in taken else "index"
-        lines.append(
-            line(
-                named(row),
-                f"{row['k']:,}",
-                *(f"{taken[name]:.3g}" for name in ("index", "mih", "auto")),
-                times(row, slow, "mih"),
-                f"{row['auto_hashed']} of {row['queries']}",
-                f"{row['candidates']:,.0f}",
-                times(row, "FAISS MultiHash", "mih"),
-            )
-        )
-    built = sorted(row["build_seconds"] for row in rows(result, "multi-index"))
-    words = (
-        "100 queries over 10 M codes of 64 bits, one thread: `Index(bits, method=...)`; `auto`, the default, "
-        "chooses for each query, here with tables built. Candidates: median of a query's codes compared, by "
-        f"`Index.explain`. Building took {built[0]:.1f} to {built[-1]:.1f} s."
-    )
-    return [*lines, "", f"{words} {origin(result, 'multi-index')}"]
-
-
 def memory(result: Result) -> list[str]:
     """One query: bytes read a second beside a plain read."""
     measured = rows(result, "memory")
@@ -284,7 +248,6 @@ TABLES: dict[str, Callable[[Result], list[str]]] = {
     "widths": widths,
     "batch": batch,
     "others": others,
-    "multi-index": multi_index,
     "memory": memory,
     "scratch": scratch,
     "targets": met,
@@ -300,7 +263,7 @@ NEEDS = {
     "one-shot": _SCANS,
     "clustered": ("clustered", "student"),
     "others": ("rivals", "matrix"),
-    "targets": (*_SCANS, "memory", "multi-index"),
+    "targets": (*_SCANS, "memory"),
 }
 
 

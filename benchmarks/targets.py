@@ -35,13 +35,6 @@ AIMS = {
     },
     (" avx2", TEN_MILLION): {64: (12.7, 11.8, 9.9)},
 }
-MULTI_INDEX = {
-    ("clustered 10000 0.03", 10): 100,
-    ("clustered 10000 0.03", 100): 40,
-    ("clustered 100 0.05", 10): 100,
-    ("clustered 100 0.05", 100): 40,
-    ("clustered 10000 0.15", 10): 20,
-}
 _PORTS = (
     "Many queries: a block of 512 rows of 64 bits and a query take 37 loads and 57 ternary operations, "
     "which Zen 4 retires at one and two a cycle: at most 50 G/s at 3.65 GHz in cache, less the patterns made "
@@ -117,7 +110,6 @@ def targets(result: dict[str, Any]) -> Iterator[Target]:
         yield from _one_shot(parts.get(part, []), size, part)
     yield from _one_shot_batches(parts.get("batch", []))
     yield from _memory(parts.get("memory", []))
-    yield from _multi_index(parts.get("multi-index", []))
 
 
 def _scan(result: dict[str, Any], rows: Rows, size: int, part: str) -> Iterator[Target]:
@@ -205,19 +197,6 @@ def _memory(rows: Rows) -> Iterator[Target]:
             threads = _slashed(row["threads"] for row in found)
             case = f"one query, {size / 1e6:g} M x 64 bits, {threads} threads: share of a plain read"
             yield Target(case, (least,) * len(found), measured, ("memory",), limit=_READ)
-
-
-def _multi_index(rows: Rows) -> Iterator[Target]:
-    for row in rows:
-        times, least = row["milliseconds"], MULTI_INDEX.get((row["codes"], row["k"]))
-        case = f"{row['codes']}, 10 M x 64 bits, k = {row['k']}"
-        if least and "index avx2" in times:
-            gain = (times["index avx2"] / times["mih"],)
-            yield Target(f"mih beside our AVX2 scan: {case}", (least,), gain, ("multi-index",))
-        slower = (times["auto"] / min(times["index"], times["mih"]),)
-        yield Target(
-            f"auto beside the better of both: {case}", (1.2,), slower, ("multi-index",), at_most=True
-        )
 
 
 def kernels(result: dict[str, Any], isa: str) -> str:

@@ -34,10 +34,14 @@ class Index:
 
     Args:
         bits: bits of a code, 1 to 4096; every code and query is checked against it.
+        method: how neighbours are found; the answers are the same. ``scan`` looks at every code; ``mih``
+            (multi-index hashing, Norouzi et al., TPAMI 2014) looks codes up in hash tables of substrings,
+            made by the first search or :meth:`build`; ``auto`` estimates for each query which of the two is
+            cheaper, and makes the tables once the searches so far would have been paid back by them.
 
     Raises:
         TypeError: bits is not an integer.
-        ValueError: bits out of range.
+        ValueError: bits out of range, or an unknown method.
 
     >>> import numpy as np
     >>> index = Index(bits=4)
