@@ -112,12 +112,12 @@ def test_tables_are_built_anew_when_an_eighth_was_added() -> None:
 def test_auto_builds_tables_once_they_have_paid() -> None:
     """Searches of near duplicates save time with tables; those of random codes never do."""
     rng = np.random.default_rng(0)
-    near, far = clustered_codes(rng, 1_000_000, 64, 200, 0.01), random_codes(rng, 3000, 64)
+    near, far = clustered_codes(rng, 500_000, 64, 25_000, 0.03), random_codes(rng, 3000, 64)
     index = df.Index(64)
     index.add(near)
     assert index.explain(near[:1], 1).tables == 0
     for _ in range(5000):  # how many it takes is a matter of this machine
-        index.search(near[:50], 1, threads=1)
+        index.search(near[:50], 10, threads=1)
         if index.explain(near[:1], 1).tables:
             break
     assert index.explain(near[:1], 1).tables > 1
