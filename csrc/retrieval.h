@@ -88,13 +88,50 @@ RankResult relevant_ranks(Codes codes, Codes queries, Labels code_labels, Labels
 // ranks: (queries,) 1-based rank of row rows[q] for query q; 0 where rows[q] is negative.
 void self_ranks(Codes codes, Codes queries, const std::int64_t* rows, std::int64_t* ranks, const Call& call);
 
-// Expectations over the orders of equal distances, of (queries, groups) histograms, up to each query's
-// cut-off: hits, and unless `precisions` is null the sum of the precisions at the relevant ranks (McSherry &
-// Najork, ECIR 2008; He et al., CVPR 2018). starts: items before each group, ascending; null: groups follow
-// one another.
-void tied_sums(const std::int64_t* every, const std::int64_t* relevant, const std::int64_t* starts,
-               std::int64_t queries, std::int64_t groups, const std::int64_t* cutoffs, double* hits,
-               double* precisions, const Call& call);
+// The order of equal distances: any, with expectations over all of them, or relevant rows last or first.
+enum class Ties { kExpected, kPessimistic, kOptimistic };
+
+// every, relevant: (queries, groups) items in each group of ties, groups in ranked order, and the relevant
+// ones among them; no fewer than 0, and no more relevant ones than items.
+struct TiedGroups {
+    const std::int64_t* every;
+    const std::int64_t* relevant;
+    std::int64_t queries;
+    std::int64_t groups;
+    Ties ties;
+};
+
+// Expectations up to each query's cut-off: hits, and unless `precisions` is null the sum of the precisions at
+// the relevant ranks (McSherry & Najork, ECIR 2008; He et al., CVPR 2018).
+void tied_sums(const TiedGroups& of, const std::int64_t* cutoffs, double* hits, double* precisions,
+               const Call& call);
+
+// The expected sum of discounts at the relevant ranks up to each query's cut-off. discounts[i]: those of the
+// first i ranks together, up to the largest cut-off.
+void tied_discounts(const TiedGroups& of, const std::int64_t* cutoffs, const double* discounts, double* sums,
+                    const Call& call);
+
+// The expected rank of each query's first relevant item, infinity where there is none, and the expectation
+// of 1 / rank.
+void tied_firsts(const TiedGroups& of, double* ranks, double* reciprocals, const Call& call);
+
+// Precision and recall within each radius, of histograms over distances.
+struct RadiusCurves {
+    const std::int64_t* every;     // (queries, groups)
+    const std::int64_t* relevant;  // (queries, groups)
+    std::int64_t queries;
+    std::int64_t groups;
+    const double* weights;  // (groups,) of the radii, for the mean by cost
+    const double* level;    // (levels,) of recall, ascending
+    std::int64_t levels;
+    const bool* counted;  // (queries,) that enter the sums
+    bool skip_empty;      // an empty ball is left out of a query's means; else it counts 0
+    double* mean;         // (queries,) of the precision over radii
+    double* mean_by_cost;
+    double* sums;  // (2 groups + levels), zeroed: precision, recall, best precision from each level on
+    std::int64_t* counts;  // (3 groups), zeroed: empty balls, relevant items, items
+};
+void radius_curves(const RadiusCurves& of, const Call& call);
 
 // Of ranks as relevant_ranks gives them: for each query, how many are at most its cut-off, and the sum of j /
 // rank over them, j = 1, 2, ...

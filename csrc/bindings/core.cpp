@@ -15,26 +15,13 @@
 #include "../codes.h"
 #include "../cpu/index.h"
 #include "../retrieval.h"
+#include "arrays.h"
+#include "ties.h"
 
 namespace py = pybind11;
 
 namespace dmth_fast {
 namespace {
-
-template <class T>
-using Array = py::array_t<T, py::array::c_style>;
-
-template <class T>
-Array<T> empty(std::int64_t rows, std::int64_t columns) {
-    return Array<T>({static_cast<py::ssize_t>(rows), static_cast<py::ssize_t>(columns)});
-}
-
-template <class T>
-Array<T> zeros(std::int64_t rows, std::int64_t columns) {
-    Array<T> array = empty<T>(rows, columns);
-    std::fill_n(array.mutable_data(), array.size(), T{});
-    return array;
-}
 
 // Hands memory that the engine allocated to an array, without a copy.
 template <class T>
@@ -95,37 +82,6 @@ LabelPair label_views(const py::array& code_labels, const py::array& query_label
         throw std::invalid_argument("database_labels and query_labels must be of the same kind and width");
     }
     return labels;
-}
-
-bool interrupted() {
-    const py::gil_scoped_acquire lock;
-    return PyErr_CheckSignals() != 0;
-}
-
-// Runs a verb without the interpreter's lock; a signal handler's exception (KeyboardInterrupt) is passed on.
-template <class Verb>
-auto run(const std::string& isa, int threads, const Verb& verb) {
-    const cpu::Kernels* kernels = cpu::kernels_of(isa);
-    if (kernels == nullptr) throw std::invalid_argument("unknown or unsupported isa '" + isa + "'");
-    if (threads < 1)
-        throw std::invalid_argument("threads must be at least 1, got " + std::to_string(threads));
-    bool stopped = false;
-    const cpu::Call call{kernels, threads, [&stopped] {
-                             if (!stopped) stopped = interrupted();
-                             return stopped;
-                         }};
-    const auto body = [&] {
-        const py::gil_scoped_release unlock;
-        return verb(call);
-    };
-    if constexpr (std::is_void_v<decltype(verb(call))>) {
-        body();
-        if (stopped) throw py::error_already_set();
-    } else {
-        auto result = body();
-        if (stopped) throw py::error_already_set();
-        return result;
-    }
 }
 
 Array<std::uint8_t> pack(const py::array& values, double threshold, int threads, const std::string& isa) {
@@ -292,27 +248,6 @@ Array<std::int64_t> self_ranks(const Array<std::uint8_t>& codes, const Array<std
     run(isa, threads,
         [&](const cpu::Call& call) { cpu::self_ranks(pair.codes, pair.queries, rows.data(), data, call); });
     return ranks;
-}
-
-py::tuple tied_sums(const Array<std::int64_t>& every, const Array<std::int64_t>& relevant,
-                    const std::optional<Array<std::int64_t>>& starts, const Array<std::int64_t>& cutoffs,
-                    bool precisions, int threads, const std::string& isa) {
-    const auto same = [&](const Array<std::int64_t>& array) {
-        return array.ndim() == 2 && array.shape(0) == cutoffs.size() && array.shape(1) == every.shape(1);
-    };
-    if (cutoffs.ndim() != 1 || every.ndim() != 2 || !same(every) || !same(relevant) ||
-        (starts && !same(*starts))) {
-        throw std::invalid_argument("every, relevant and starts must be (q, groups), cutoffs (q,)");
-    }
-    Array<double> hits(cutoffs.size());
-    Array<double> sums(precisions ? cutoffs.size() : 0);
-    double* hit_data = hits.mutable_data();
-    double* sum_data = precisions ? sums.mutable_data() : nullptr;
-    run(isa, threads, [&](const cpu::Call& call) {
-        cpu::tied_sums(every.data(), relevant.data(), starts ? starts->data() : nullptr, cutoffs.size(),
-                       every.shape(1), cutoffs.data(), hit_data, sum_data, call);
-    });
-    return py::make_tuple(hits, sums);
 }
 
 py::tuple rank_sums(const Array<std::int64_t>& offsets, const Array<std::int64_t>& ranks,
@@ -493,11 +428,9 @@ PYBIND11_MODULE(_core, m) {
     m.def("relevant_ranks", &relevant_ranks, codes, queries, py::arg("database_labels"),
           py::arg("query_labels"), threads, isa);
     m.def("self_ranks", &self_ranks, codes, queries, py::arg("rows").noconvert(), threads, isa);
-    m.def("tied_sums", &tied_sums, py::arg("every").noconvert(), py::arg("relevant").noconvert(),
-          py::arg("starts").noconvert().none(true), py::arg("cutoffs").noconvert(), py::arg("precisions"),
-          threads, isa);
     m.def("rank_sums", &rank_sums, py::arg("offsets").noconvert(), py::arg("ranks").noconvert(),
           py::arg("cutoffs").noconvert(), threads, isa);
+    bind_ties(m);
     py::class_<cpu::Index>(m, "Index")
         .def(py::init(&make_index), py::arg("bytes"))
         .def("__len__", &index_size)

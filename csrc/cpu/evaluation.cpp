@@ -5,7 +5,6 @@
 // counts rows at each distance, so that the second, in ascending order of rows, knows the rank of each row as
 // it comes.
 #include <algorithm>
-#include <cmath>
 #include <mutex>
 #include <vector>
 
@@ -17,36 +16,6 @@
 
 namespace dmth_fast::cpu {
 namespace {
-
-// H_last - H_first for 0 <= first <= last, without the loss of subtracting two long sums: a table below 64,
-// above it the logarithm and the Euler-Maclaurin tail.
-class Harmonic {
-  public:
-    Harmonic() {
-        for (int i = 1; i <= kSmall; ++i) table_[i] = table_[i - 1] + 1.0 / i;
-    }
-
-    double difference(std::int64_t first, std::int64_t last) const {
-        const std::int64_t from = std::max<std::int64_t>(first, kSmall);
-        const std::int64_t to = std::max<std::int64_t>(last, kSmall);
-        const double low = static_cast<double>(from);
-        double value = 0;
-        if (to > from) value = std::log1p(static_cast<double>(to - from) / low) + (tail(to) - tail(from));
-        if (first < kSmall) value += table_[std::min<std::int64_t>(last, kSmall)] - table_[first];
-        return value;
-    }
-
-  private:
-    static constexpr int kSmall = 64;
-
-    static double tail(std::int64_t x) {
-        const double inverse = 1.0 / static_cast<double>(x);
-        const double square = inverse * inverse;
-        return inverse / 2 - square * (1.0 / 12 - square * (1.0 / 120 - square / 252));
-    }
-
-    double table_[kSmall + 1] = {};
-};
 
 constexpr std::int64_t kTileRows = 4096;
 constexpr std::int64_t kGroupQueries = 16;
@@ -129,44 +98,6 @@ void graded_histograms(Codes codes, Codes queries, Labels code_labels, Labels qu
     for (std::int64_t i = 0; i < queries.rows * (bits + 1); ++i) {
         for (int level = 1; level < levels; ++level) counts[i * levels] -= counts[i * levels + level];
     }
-}
-
-void tied_sums(const std::int64_t* every, const std::int64_t* relevant, const std::int64_t* starts,
-               std::int64_t queries, std::int64_t groups, const std::int64_t* cutoffs, double* hits,
-               double* precisions, const Call& call) {
-    constexpr std::int64_t kTask = 64;
-    static const Harmonic harmonic;
-    const auto sum = [&](std::int64_t index, int) {
-        for (std::int64_t q = index * kTask; q < std::min(queries, (index + 1) * kTask); ++q) {
-            const std::int64_t k = cutoffs[q];
-            std::int64_t before = 0;
-            std::int64_t earlier = 0;  // relevant items
-            double found = 0;
-            double total = 0;
-            for (std::int64_t i = q * groups; i < (q + 1) * groups; ++i) {
-                const std::int64_t start = starts != nullptr ? starts[i] : before;
-                if (start >= k) break;
-                const std::int64_t n = every[i];
-                before += n;
-                if (relevant[i] == 0) continue;
-                const auto marked = static_cast<double>(relevant[i]);
-                const double share = marked / static_cast<double>(n);
-                const auto taken = static_cast<double>(std::min(n, k - start));
-                found += start + n <= k ? marked : taken * share;
-                if (precisions != nullptr) {
-                    const double rho = n > 1 ? (marked - 1) / static_cast<double>(n - 1) : 0.0;
-                    const double step = harmonic.difference(start, std::min(start + n, k));
-                    const double first =
-                        static_cast<double>(earlier) + 1 - rho * (static_cast<double>(start) + 1);
-                    total += share * (first * step + rho * taken);
-                }
-                earlier += relevant[i];
-            }
-            hits[q] = found;
-            if (precisions != nullptr) precisions[q] = total;
-        }
-    };
-    parallel_for((queries + kTask - 1) / kTask, call.threads, sum, call.interrupted);
 }
 
 }  // namespace dmth_fast::cpu

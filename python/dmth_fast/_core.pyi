@@ -57,12 +57,40 @@ def self_ranks(
 def tied_sums(
     every: npt.NDArray[np.int64],
     relevant: npt.NDArray[np.int64],
-    starts: npt.NDArray[np.int64] | None,
     cutoffs: npt.NDArray[np.int64],
+    ties: str,
     precisions: bool,
     threads: int,
     isa: str,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+def tied_discounts(
+    every: npt.NDArray[np.int64],
+    relevant: npt.NDArray[np.int64],
+    cutoffs: npt.NDArray[np.int64],
+    discounts: npt.NDArray[np.float64],
+    ties: str,
+    threads: int,
+    isa: str,
+) -> npt.NDArray[np.float64]: ...
+def tied_firsts(
+    every: npt.NDArray[np.int64],
+    relevant: npt.NDArray[np.int64],
+    ties: str,
+    threads: int,
+    isa: str,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]: ...
+def radius_curves(
+    every: npt.NDArray[np.int64],
+    relevant: npt.NDArray[np.int64],
+    counted: npt.NDArray[np.bool_],
+    weights: npt.NDArray[np.float64],
+    levels: npt.NDArray[np.float64],
+    skip_empty: bool,
+    threads: int,
+    isa: str,
+) -> tuple[
+    npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]
+]: ...
 def rank_sums(
     offsets: npt.NDArray[np.int64],
     ranks: npt.NDArray[np.int64],

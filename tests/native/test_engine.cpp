@@ -2,6 +2,7 @@
 // naive loop, on arrays of exactly the right size, and searches of an index while another thread adds to it.
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -205,12 +206,36 @@ void check_verbs(const Problem& p, const cpu::Call& call) {
     std::vector<double> precisions(asked), expected_hits(asked), expected(asked);
     cpu::rank_sums(ranks.offsets.data(), p.queries.rows, ranks.ranks.get(), cutoffs.data(), hits.data(),
                    precisions.data(), call);
-    cpu::tied_sums(all.data(), relevant.data(), nullptr, p.queries.rows, bits + 1, cutoffs.data(),
-                   expected_hits.data(), expected.data(), call);
+    const cpu::TiedGroups tied{all.data(), relevant.data(), p.queries.rows, bits + 1, cpu::Ties::kExpected};
+    cpu::tied_sums(tied, cutoffs.data(), expected_hits.data(), expected.data(), call);
     for (std::size_t q = 0; q < asked; ++q) {
         CHECK(static_cast<double>(hits[q]) == expected_hits[q]);
         CHECK(precisions[q] <= expected_hits[q] && expected[q] <= expected_hits[q] * (1 + 1e-12));
     }
+
+    // A discount of 1 a rank counts hits; a first rank and the mean of its reciprocal; recall that ends at 1.
+    std::vector<double> discounts(static_cast<std::size_t>(rows) + 1), sums(asked), reciprocals(asked);
+    for (std::size_t i = 0; i < discounts.size(); ++i) discounts[i] = static_cast<double>(i);
+    cpu::tied_discounts(tied, cutoffs.data(), discounts.data(), sums.data(), call);
+    for (std::size_t q = 0; q < asked; ++q)
+        CHECK(std::abs(sums[q] - expected_hits[q]) <= 1e-9 * (1 + sums[q]));
+    cpu::tied_firsts(tied, sums.data(), reciprocals.data(), call);
+    for (std::size_t q = 0; q < asked; ++q) {
+        CHECK(hits[q] == 0 ? reciprocals[q] == 0 : sums[q] >= 1 && sums[q] * reciprocals[q] >= 1 - 1e-9);
+    }
+    const std::vector<double> weights(bins, 1.0), levels{0.0, 1.0};
+    const auto counted = std::make_unique<bool[]>(asked);
+    std::fill_n(counted.get(), asked, true);
+    std::vector<double> mean(asked), by_cost(asked), curves(2 * bins + levels.size());
+    std::vector<std::int64_t> counts(3 * bins);
+    cpu::radius_curves({all.data(), relevant.data(), p.queries.rows, bits + 1, weights.data(), levels.data(),
+                        static_cast<std::int64_t>(levels.size()), counted.get(), false, mean.data(),
+                        by_cost.data(), curves.data(), counts.data()},
+                       call);
+    CHECK(mean == by_cost);
+    double found = 0;
+    for (std::size_t q = 0; q < asked; ++q) found += hits[q] != 0 ? 1 : 0;
+    CHECK(std::abs(curves[2 * bins - 1] - found) <= 1e-9 * (1 + found));
 }
 
 template <class T>

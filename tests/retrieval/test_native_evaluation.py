@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from nativecodes import Array, assert_same, clustered_codes
 
 import dmth_fast as df
-from dmth_fast.retrieval import native, reference
+from dmth_fast.retrieval import metrics, native, reference
+from dmth_fast.retrieval.harmonic import cumulated_discounts
+from dmth_fast.retrieval.rankings import TiedRankings
+from dmth_fast.retrieval.summary import interpolated_precision
 
 VARIANTS = list(itertools.product(native.isas(), (1, 2, 3)))
 WIDTHS = (1, 3, 8, 12, 31, 48, 63, 64, 65, 96, 127, 128, 192, 255, 256, 257, 512, 1000, 4096)
@@ -124,6 +127,85 @@ def test_rank_sums(found: list[set[int]], cutoff: int) -> None:
         within = sorted(rank for rank in row if rank <= cutoff)
         assert hits[i] == len(within)
         assert precisions[i] == pytest.approx(sum(j / rank for j, rank in enumerate(within, 1)), rel=1e-13)
+
+
+def histograms_of(rng: np.random.Generator, queries: int, bins: int, most: int) -> tuple[Array, Array]:
+    """Histograms with empty balls, empty groups, and queries without anything relevant."""
+    every = rng.integers(0, most, (queries, bins)) * (rng.random((queries, bins)) < 0.7)
+    every[: queries // 3, : bins // 2] = 0
+    relevant = rng.binomial(every, 0.3)
+    relevant[::5] = 0
+    return every, relevant
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize(("queries", "bins", "most"), [(1, 1, 9), (300, 9, 4), (9000, 5, 30), (130, 65, 900)])
+def test_radius_curves(queries: int, bins: int, most: int, skip: bool) -> None:
+    """Against the metrics one by one; the same to the last digit for any number of threads."""
+    rng = np.random.default_rng(bins)
+    every, relevant = histograms_of(rng, queries, bins, most)
+    counted = rng.random(queries) < 0.8
+    weights, levels = metrics.lookup_weights(bins - 1), np.arange(11) / 10
+    tied = TiedRankings(every=every, relevant=relevant)
+    precision, recall = metrics.precision_within(tied), metrics.recall_within(tied)
+    policy = "skip" if skip else "zero"
+    expected = native.RadiusCurves(
+        metrics.radius_aware_average_precision(precision, policy),
+        metrics.radius_aware_average_precision(precision, policy, by_cost=True),
+        np.nansum(precision[counted], axis=0),
+        recall[counted].sum(axis=0),
+        interpolated_precision(precision[counted], recall[counted]).sum(axis=0),
+        np.isnan(precision[counted]).sum(axis=0),
+        relevant[counted].sum(axis=0),
+        every[counted].sum(axis=0),
+    )
+    first = native.radius_curves(every, relevant, counted, weights, levels, skip_empty=skip, threads=1)
+    for name, found, wanted in zip(first._fields, first, expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-15, err_msg=name)
+    for threads in (2, 3):
+        again = native.radius_curves(
+            every, relevant, counted, weights, levels, skip_empty=skip, threads=threads
+        )
+        for name, found, wanted in zip(first._fields, again, first, strict=True):
+            np.testing.assert_array_equal(found, wanted, err_msg=name)
+
+
+@pytest.mark.parametrize("ties", ["expected", "pessimistic", "optimistic"])
+def test_tied_verbs_do_not_depend_on_threads(ties: str) -> None:
+    every, relevant = histograms_of(np.random.default_rng(1), 500, 17, 40)
+    cutoffs = np.arange(500)
+
+    def found(threads: int) -> tuple[Array, ...]:
+        options: dict[str, Any] = {"ties": ties, "threads": threads}
+        return (
+            *native.tied_sums(every, relevant, cutoffs, **options),
+            native.tied_discounts(every, relevant, cutoffs, cumulated_discounts(500), **options),
+            *native.tied_firsts(every, relevant, **options),
+        )
+
+    for one, three in zip(found(1), found(3), strict=True):
+        np.testing.assert_array_equal(one, three)
+
+
+def test_tied_arguments_are_checked() -> None:
+    every, cutoffs, discounts = np.ones((3, 2), np.int64), np.full(3, 2), np.zeros(3)
+    for others in (np.ones((3, 3), np.int64), np.ones((2, 2), np.int64), np.ones(3, np.int64)):
+        with pytest.raises(ValueError, match="every and relevant must have the same shape"):
+            native.tied_firsts(every, others)
+    with pytest.raises(ValueError, match="ties must be expected, pessimistic or optimistic, got 'stable'"):
+        native.tied_firsts(every, every, ties="stable")
+    for verb in (native.tied_sums, lambda *given: native.tied_discounts(*given, discounts)):
+        with pytest.raises(ValueError, match=r"cutoffs must have shape \(3,\)"):
+            verb(every, every, cutoffs[:2])
+        with pytest.raises(TypeError):
+            verb(every, every.astype(np.int32), cutoffs)
+    with pytest.raises(ValueError, match="longer than every cut-off"):
+        native.tied_discounts(every, every, cutoffs, discounts[:2])
+    counted, levels = np.ones(3, bool), np.zeros(1)
+    with pytest.raises(ValueError, match=r"counted must have shape \(3,\)"):
+        native.radius_curves(every, every, counted[:2], np.ones(2), levels)
+    with pytest.raises(ValueError, match="weights must have one entry a group"):
+        native.radius_curves(every, every, counted, np.ones(3), levels)
 
 
 def peak_of_memory() -> int:

@@ -150,7 +150,7 @@ def report_of(comparison: Comparison, settings: Mapping[str, Any], *, counted: A
         per_query = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         per_query |= tie_bounds(tied, settings)
     else:
-        per_query = values_of(tied, settings, comparison.threads)
+        per_query = values_of(tied, settings)
     if settings["graded"] is not None and settings["precision_at"]:
         per_query |= graded_per_query(comparison, settings)
     return summarised(
@@ -161,7 +161,6 @@ def report_of(comparison: Comparison, settings: Mapping[str, Any], *, counted: A
         unlabelled_queries=comparison.labels.unlabelled_queries,
         unlabelled_items=comparison.labels.unlabelled_items,
         counted=counted,
-        threads=comparison.threads,
     )
 
 

@@ -238,8 +238,8 @@ class Evaluator:
         """
         if not len(self):
             raise ValueError("the database must hold at least one code to be evaluated, none was added")
-        tied = TiedRankings(every=self._every.copy(), relevant=self._relevant.copy())
-        values = values_of(tied, self._settings, self._threads)
+        tied = TiedRankings(every=self._every.copy(), relevant=self._relevant.copy(), threads=self._threads)
+        values = values_of(tied, self._settings)
         if self._settings["graded"]:
             values |= graded_values(self._graded, self._num_labels, self._settings)
         return summarised(
@@ -249,7 +249,6 @@ class Evaluator:
             num_items=len(self),
             unlabelled_queries=unlabelled_rows(np.zeros(0) if self._labels is None else self._labels),
             unlabelled_items=int(self._counts[1]),
-            threads=self._threads,
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Comparison:
             distance = np.unpackbits(difference, axis=1).sum(axis=1, dtype=np.int64)
             every[rows, distance] -= 1
             relevant[rows, distance] -= self._own_relevance(rows, own)
-        return TiedRankings(every=every, relevant=relevant)
+        return TiedRankings(every=every, relevant=relevant, threads=self.threads)
 
     def _counts(self) -> tuple[Array, Array]:
         if self.labels.matrix is not None:

@@ -151,11 +151,20 @@ def radius_aware_average_precision(
     array([0.08888889])
     """
     bits = precision.shape[1] - 1
-    opened = itertools.accumulate(math.comb(bits, r) for r in range(bits + 1))
-    # Quotients of integers: the number of buckets itself overflows a float from 1,024 bits on.
-    weights = np.array([1 / count for count in opened]) if by_cost else np.ones(bits + 1)
+    weights = lookup_weights(bits) if by_cost else np.ones(bits + 1)
     balls = (~np.isnan(precision)).sum(axis=1) if empty_ball == "skip" else np.full(len(precision), bits + 1)
     return ratio((np.nan_to_num(precision) * weights).sum(axis=1), balls)
+
+
+def lookup_weights(bits: int) -> Array:
+    """(bits + 1,) 1 / T(r): one over the buckets that a lookup of each radius opens.
+
+    >>> lookup_weights(2)  # 1, 1 + 2 and 1 + 2 + 1 buckets
+    array([1.        , 0.33333333, 0.25      ])
+    """
+    opened = itertools.accumulate(math.comb(bits, r) for r in range(bits + 1))
+    # Quotients of integers: the number of buckets itself overflows a float from 1,024 bits on.
+    return np.array([1 / count for count in opened])
 
 
 def _cut(rankings: Rankings, top_k: int | Array | None) -> Array:

@@ -58,43 +58,46 @@ class Rankings(Protocol):
 class TiedRankings:
     """Rankings known up to the order inside each group of ties; answers are expectations over them.
 
-    Sums over whole groups are made once for all cut-offs; a cut-off adds its share of the group that it
-    straddles.
+    Sums are made natively, queries in parallel; those of graded gains once over whole groups, to which a
+    cut-off adds its share of the group that it straddles.
 
     Attributes:
         every: (q, groups) int64, items in each group, groups in ranked order.
         relevant: (q, groups) int64, the relevant ones among them.
         gains: (q, groups) float64, their summed gains where relevance is graded; None counts 1 each.
-        starts: (q, groups) int64, items before each group, where others lie between them.
-        items: (q,) int64, all items, with ``starts``.
+        ties: "expected" over all orders inside a group, or relevant items last ("pessimistic") or first
+            ("optimistic"): then they are a group of their own, in which nothing is random.
+        totals: (q,) int64 items and relevant items, where they are known already.
+        threads: threads to use; None for all cores.
     """
 
     every: Array
     relevant: Array
     gains: Array | None = None
-    starts: Array | None = None
-    items: Array | None = None
+    ties: str = "expected"
+    totals: tuple[Array, Array] | None = None
+    threads: int | None = None
 
     @cached_property
     def num_items(self) -> Array:
         """(q,) int64."""
-        count: Array = self.every.sum(axis=1) if self.items is None else self.items
+        count: Array = self.every.sum(axis=1) if self.totals is None else self.totals[0]
         return count
 
     @cached_property
     def num_relevant(self) -> Array:
         """(q,) int64."""
-        count: Array = self.relevant.sum(axis=1)
+        count: Array = self.relevant.sum(axis=1) if self.totals is None else self.totals[1]
         return count
 
     def ordered(self, ties: str) -> "TiedRankings":
         """The same with relevant items first ("optimistic") or last ("pessimistic") in each group."""
-        others = self.every - self.relevant
         return TiedRankings(
-            every=self.relevant,
+            every=self.every,
             relevant=self.relevant,
-            starts=self._before + others if ties == "pessimistic" else self._before,
-            items=self.num_items,
+            ties=ties,
+            totals=(self.num_items, self.num_relevant),
+            threads=self.threads,
         )
 
     def hits_within(self, k: Array) -> Array:
@@ -102,7 +105,7 @@ class TiedRankings:
         if self.gains is None:
             return self._sums(k, precisions=False)[0]
         rows, groups, taken = self._straddling(k)
-        share = ratio(self.relevant[rows, groups], self.every[rows, groups])
+        share = ratio(self.relevant[rows, groups], self._sizes[rows, groups])
         hits: Array = self._hits_before[rows, groups] + taken * share
         return hits
 
@@ -116,7 +119,7 @@ class TiedRankings:
         if self.gains is None:
             return self._sums(k, precisions=True)[1]
         rows, groups, taken = self._straddling(k)
-        whole = taken == self.every[rows, groups]
+        whole = taken == self._sizes[rows, groups]
         value: Array = self._precision_before[rows, groups + whole]
         cut = np.flatnonzero(~whole & (self.relevant[rows, groups] > 0))
         value[cut] += self._precision_terms(rows[cut], groups[cut], taken[cut])
@@ -129,10 +132,11 @@ class TiedRankings:
         share m / s and rho = (m - 1) / (s - 1); m is hypergeometric.
         """
         rows, groups, taken = self._straddling(k)
-        n, relevant, before = (part[rows, groups] for part in (self.every, self.relevant, self._before))
+        n, relevant, before = (part[rows, groups] for part in (self._sizes, self.relevant, self._before))
         random = (taken < n) & (relevant > 0) & (relevant < n)
         hits = self._hits_before[rows, groups] + np.minimum(taken, relevant) * ~random
-        total = np.where(random, self._precision_before[rows, groups], self.precision_sum(k))
+        whole = self._precision_before[rows, groups] if self.gains is not None else self.precision_sum(before)
+        total = np.where(random, whole, self.precision_sum(k))
         value = ratio(total, hits)
         earned, g = self._gains_before[rows, groups], self._mean_gain(rows, groups)
         for i in np.flatnonzero(random):
@@ -149,55 +153,52 @@ class TiedRankings:
         rows, groups, taken = self._straddling(k)
         gains = self.relevant if self.gains is None else self.gains
         total: Array = self._gains_before[rows, groups] + taken * ratio(
-            gains[rows, groups], self.every[rows, groups]
+            gains[rows, groups], self._sizes[rows, groups]
         )
         return total
 
     def discounted_hits(self, k: Array) -> Array:
         """The relevant share of each group times the discounts of its ranks."""
-        rows, groups = np.nonzero((self.relevant > 0) & (self._before < k[:, None]))
-        n, relevant, before = (part[rows, groups] for part in (self.every, self.relevant, self._before))
-        discounts = cumulated_discounts(int(k.max(initial=0)))
-        step = discounts[np.minimum(before + n, k[rows])] - discounts[before]
-        return np.bincount(rows, relevant / n * step, minlength=len(k))
+        cutoffs = _whole(k)
+        discounts = cumulated_discounts(int(cutoffs.max(initial=0)))
+        return native.tied_discounts(
+            *self.whole_groups, cutoffs, discounts, ties=self.ties, threads=self.threads
+        )
 
     def first_rank(self) -> Array:
         """N + (n + 1) / (n+ + 1) in the first group with a relevant item: the mean of a minimum."""
-        before, n, relevant, found = self._first_group
-        return np.where(found, before + (n + 1) / (relevant + 1), np.inf)
+        return self._firsts[0]
 
     def reciprocal_rank(self) -> Array:
         """``sum_x P(x) / (N + x)``, P(x) = C(n - x, n+ - 1) / C(n, n+) that x is the first hit."""
-        before, n, relevant, found = self._first_group
-        single = found & (relevant == 1)
-        value = np.where(single, ratio(harmonic_difference(before, before + n), n), 0.0)
-        active = np.flatnonzero(found & ~single)
-        probability = relevant[active] / n[active]
-        x = 1
-        while active.size:
-            value[active] += probability / (before[active] + x)
-            rest = n[active] - x
-            probability = probability * (rest - relevant[active] + 1) / np.maximum(rest, 1)
-            x += 1
-            # What is left adds less than the last binary digit of the sum.
-            going = probability * (rest + 1) > 1e-18
-            active, probability = active[going], probability[going]
-        return value
+        return self._firsts[1]
+
+    @cached_property
+    def _firsts(self) -> tuple[Array, Array]:
+        """The first relevant item's rank, and the mean of 1 / rank."""
+        return native.tied_firsts(*self.whole_groups, ties=self.ties, threads=self.threads)
 
     def _sums(self, k: Array, *, precisions: bool) -> tuple[Array, Array]:
-        """Both sums natively; on one thread, since whole blocks of queries are what threads share."""
+        """Hits within ``k``, and the sum of their precisions."""
+        return native.tied_sums(
+            *self.whole_groups, _whole(k), ties=self.ties, precisions=precisions, threads=self.threads
+        )
 
-        def whole(array: Array) -> Array:
-            return np.ascontiguousarray(array, dtype=np.int64)
+    @cached_property
+    def whole_groups(self) -> tuple[Array, Array]:
+        """(q, groups) int64, twice: both histograms, contiguous as the native verbs take them."""
+        return _whole(self.every), _whole(self.relevant)
 
-        starts = None if self.starts is None else whole(self.starts)
-        arrays = whole(self.every), whole(self.relevant), starts, whole(k)
-        return native.tied_sums(*arrays, precisions=precisions, threads=1)
+    @property
+    def _sizes(self) -> Array:
+        """(q, groups): items in each group."""
+        return self.every if self.ties == "expected" else self.relevant
 
     @cached_property
     def _before(self) -> Array:
         """(q, groups): items before each group."""
-        return np.cumsum(self.every, axis=1) - self.every if self.starts is None else self.starts
+        after: Array = np.cumsum(self.every, axis=1)
+        return after - (self.relevant if self.ties == "pessimistic" else self.every)
 
     @cached_property
     def _hits_before(self) -> Array:
@@ -217,17 +218,8 @@ class TiedRankings:
         """(q, groups + 1) float64: terms of :meth:`precision_sum` of all whole groups before each."""
         rows, groups = np.nonzero(self.relevant)
         terms = np.zeros((len(self.every), self.every.shape[1] + 1))
-        terms[rows, groups + 1] = self._precision_terms(rows, groups, self.every[rows, groups])
+        terms[rows, groups + 1] = self._precision_terms(rows, groups, self._sizes[rows, groups])
         return np.cumsum(terms, axis=1, out=terms)
-
-    @cached_property
-    def _first_group(self) -> tuple[Array, Array, Array, Array]:
-        """Items before the first group with a hit, its size, its hits, and whether there is one."""
-        rows = np.arange(len(self.every))
-        group = np.argmax(self.relevant > 0, axis=1)
-        parts = (self._before, self.every, self.relevant)
-        before, n, relevant = (part[rows, group].astype(np.float64) for part in parts)
-        return before, n, relevant, relevant > 0
 
     def _mean_gain(self, rows: Array, groups: Array) -> Array:
         """Mean gain of the relevant items of some groups."""
@@ -239,11 +231,11 @@ class TiedRankings:
         """Rows, the last group of each that begins within ``k``, and its items within."""
         rows = np.arange(len(k))
         groups = np.maximum(np.count_nonzero(self._before < k[:, None], axis=1) - 1, 0)
-        return rows, groups, np.clip(k - self._before[rows, groups], 0, self.every[rows, groups])
+        return rows, groups, np.clip(k - self._before[rows, groups], 0, self._sizes[rows, groups])
 
     def _precision_terms(self, rows: Array, groups: Array, taken: Array) -> Array:
         """The terms of :meth:`precision_sum` for ``taken`` ranks of some groups."""
-        parts = (self.every, self.relevant, self._before, self._gains_before)
+        parts = (self._sizes, self.relevant, self._before, self._gains_before)
         n, relevant, before, earned = (part[rows, groups].astype(np.float64) for part in parts)
         rho = (relevant - 1) / np.maximum(n - 1, 1)
         step = harmonic_difference(before, before + taken)
@@ -307,8 +299,7 @@ class StrictRankings:
 
     def _sums(self, k: Array) -> tuple[Array, Array]:
         """(q,) hits within ``k``, and the sum of their precisions."""
-        cutoffs = np.ascontiguousarray(k, dtype=np.int64)
-        return native.rank_sums(self.offsets, self.ranks, cutoffs, threads=self.threads)
+        return native.rank_sums(self.offsets, self.ranks, _whole(k), threads=self.threads)
 
 
 def hypergeometric(items: int, marked: int, draws: int) -> tuple[Array, Array]:
@@ -344,6 +335,11 @@ def discounted_sum(every: Array, gains: Array, k: Array) -> Array:
     step = discounts[end] - discounts[np.minimum(before, end)]
     value: Array = (ratio(gains, every) * step).sum(axis=1)
     return value
+
+
+def _whole(array: Array) -> Array:
+    """int64 and contiguous, as the native verbs take it."""
+    return np.ascontiguousarray(array, dtype=np.int64)
 
 
 def ratio(numerator: Array, denominator: Array) -> Array:

@@ -1,8 +1,7 @@
 """From rankings to a report: the choices of an evaluation, its values per query, their means."""
 
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -18,14 +17,6 @@ from dmth_fast.retrieval.report import (
     PRCurve,
     Report,
 )
-
-T = TypeVar("T")
-
-# Bins of histograms that are turned into metrics at one time.
-_BINS_AT_ONCE = 2**17
-
-# Fewer blocks gain less than threads lose that wait for the interpreter's lock.
-_BLOCKS_FOR_THREADS = 4
 
 BOUNDS = ("average_precision_pessimistic", "average_precision_optimistic")
 
@@ -92,36 +83,10 @@ def metrics_per_query(rankings: Rankings, settings: Mapping[str, Any]) -> dict[s
     return values
 
 
-def values_of(
-    tied: TiedRankings, settings: Mapping[str, Any], threads: int | None = None
-) -> dict[str, Array]:
+def values_of(tied: TiedRankings, settings: Mapping[str, Any]) -> dict[str, Array]:
     """:func:`metrics_per_query` under any rule but "stable", and :func:`tie_bounds`."""
-
-    def values(block: TiedRankings, _: slice) -> dict[str, Array]:
-        ranked = block if settings["ties"] == "expected" else block.ordered(settings["ties"])
-        return metrics_per_query(ranked, settings) | tie_bounds(block, settings)
-
-    parts = _of_blocks(values, tied, threads)
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _of_blocks(
-    function: Callable[[TiedRankings, slice], T], tied: TiedRankings, threads: int | None
-) -> list[T]:
-    """What ``function`` makes of each block of queries, whose arrays stay in the cache.
-
-    The blocks do not depend on the number of threads, and so neither do the results, to the last digit.
-    """
-    # An even number, since most machines have an even number of cores.
-    count = 2 * -(-tied.every.size // (2 * _BINS_AT_ONCE)) if tied.every.size > _BINS_AT_ONCE else 1
-    step = -(-len(tied.every) // count)
-    rows = [slice(start, start + step) for start in range(0, len(tied.every), step)]
-    blocks = [TiedRankings(every=tied.every[part], relevant=tied.relevant[part]) for part in rows]
-    workers = min(native.thread_count(threads), len(blocks))
-    if workers == 1 or len(blocks) < _BLOCKS_FOR_THREADS:
-        return list(map(function, blocks, rows))
-    with ThreadPoolExecutor(workers) as pool:  # NumPy releases the interpreter's lock over such arrays
-        return list(pool.map(function, blocks, rows))
+    ranked = tied if settings["ties"] == "expected" else tied.ordered(settings["ties"])
+    return metrics_per_query(ranked, settings) | tie_bounds(tied, settings)
 
 
 def tie_bounds(tied: TiedRankings, settings: Mapping[str, Any]) -> dict[str, Array]:
@@ -143,7 +108,6 @@ def summarised(
     unlabelled_queries: Array,
     unlabelled_items: Array | int,
     counted: Array | None = None,
-    threads: int | None = None,
 ) -> Report:
     """The report of per-query values.
 
@@ -156,7 +120,6 @@ def summarised(
         unlabelled_queries: rows of the queries without a label.
         unlabelled_items: rows of the database items without a label; their number where rows come in parts.
         counted: (q,) bool, which queries enter the means; all by default.
-        threads: threads to use; None for all cores.
 
     Raises:
         ValueError: an empty query under "error", or no query left to count.
@@ -174,38 +137,24 @@ def summarised(
         raise ValueError("at least one query must have a relevant item under empty='skip', none has")
     empty_balls, distances, values = None, None, dict(per_query)
     if tied is not None:
-
-        def curves(block: TiedRankings, rows: slice) -> tuple[dict[str, Array], list[Array]]:
-            """Per-query values, and sums over the counted queries."""
-            balls_of_all, counts = metrics.precision_within(block), chosen[rows]
-            by_query = {
-                name: metrics.radius_aware_average_precision(
-                    balls_of_all, settings["empty_ball"], by_cost=by_cost
-                )
-                for name, by_cost in ((RADIUS_AWARE, False), (RADIUS_AWARE_BY_COST, True))
-            }
-            precision, recall = balls_of_all[counts], metrics.recall_within(block)[counts]
-            summed = [
-                np.nansum(precision, axis=0),
-                recall.sum(axis=0),
-                np.isnan(precision).sum(axis=0),
-                interpolated_precision(precision, recall).sum(axis=0),
-                block.relevant[counts].sum(axis=0),
-                block.every[counts].sum(axis=0),
-            ]
-            return by_query, summed
-
-        parts = _of_blocks(curves, tied, threads)
-        for name in parts[0][0]:
-            values[name] = np.concatenate([by_query[name] for by_query, _ in parts])
-        precision, recall, empty_balls, interpolated, relevant, every = (
-            np.sum(parts_of, axis=0) for parts_of in zip(*(summed for _, summed in parts), strict=True)
+        curves = native.radius_curves(
+            *tied.whole_groups,
+            np.ascontiguousarray(chosen),
+            metrics.lookup_weights(tied.every.shape[1] - 1),
+            np.array(RECALL_LEVELS),
+            skip_empty=settings["empty_ball"] == "skip",
+            threads=tied.threads,
         )
+        values |= {RADIUS_AWARE: curves.mean, RADIUS_AWARE_BY_COST: curves.mean_by_cost}
+        empty_balls = curves.empty_balls
         number = np.count_nonzero(chosen)
-        interpolated = interpolated / number
-        distances = DistanceHistograms(relevant, every - relevant)
+        interpolated = curves.levels / number
+        distances = DistanceHistograms(curves.relevant, curves.every - curves.relevant)
         filled = np.maximum(number - empty_balls, 1)
-        curve = PRCurve(recall / number, precision / (filled if settings["empty_ball"] == "skip" else number))
+        curve = PRCurve(
+            curves.recall / number,
+            curves.precision / (filled if settings["empty_ball"] == "skip" else number),
+        )
     else:
         assert levels is not None
         interpolated = levels[chosen].mean(axis=0)
