@@ -161,7 +161,7 @@ def _named(protocol: str, data: DataConfig, root: Path, seed: int) -> Split:
         name: images.required_labels(f"protocol {protocol}").numpy() for name, images in sources.items()
     }
     if protocol.startswith("cifar10-"):
-        _refuse_other_images(protocol, sources)
+        _refuse_other_images(protocol, sources, side=data.size or 32)
     drawn = named.make_split(protocol, labels, seed=seed)
     parts = []
     for role in (drawn.query, drawn.database, drawn.train):
@@ -170,16 +170,16 @@ def _named(protocol: str, data: DataConfig, root: Path, seed: int) -> Split:
     return Split(query=parts[0], database=parts[1], train=parts[2], drawn=drawn)
 
 
-def _refuse_other_images(protocol: str, sources: Mapping[str, ImageSet]) -> None:
+def _refuse_other_images(protocol: str, sources: Mapping[str, ImageSet], side: int) -> None:
     found = [
         f"{len(part)} of {len(part.classes)} classes, {part.size[0]} x {part.size[1]} pixels, in {name}"
         for name, part in sources.items()
     ]
     counts = [(len(images), len(images.classes), images.size) for images in sources.values()]
-    if counts != [(50_000, 10, (32, 32)), (10_000, 10, (32, 32))]:
+    if counts != [(50_000, 10, (side, side)), (10_000, 10, (side, side))]:
         raise ValueError(
             f"protocol {protocol} takes the 50000 training and 10000 test images of CIFAR-10, 10 classes "
-            f"and 32 x 32 pixels, as data.train and data.query; got {'; '.join(found)}"
+            f"and {side} x {side} pixels, as data.train and data.query; got {'; '.join(found)}"
         )
 
 
