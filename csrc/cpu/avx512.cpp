@@ -75,8 +75,22 @@ DMTH_FAST_INLINE Vec byte_counts(Vec a) {
 DMTH_FAST_INLINE Vec add_bytes(Vec a, Vec b) {
     return _mm512_add_epi8(a, b);
 }
-DMTH_FAST_INLINE std::uint64_t sum_bytes(Vec a) {
-    return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(_mm512_sad_epu8(a, _mm512_setzero_si512())));
+// 8 sums at once: adding and transposing costs less than 8 reductions.
+DMTH_FAST_INLINE void add_sums(const Vec* sums, std::uint64_t* counts) {
+    Vec pairs[4];  // in each 128 bits, parts of two sums
+    for (int i = 0; i < 4; ++i) {
+        const Vec a = _mm512_sad_epu8(sums[2 * i], zero());
+        const Vec b = _mm512_sad_epu8(sums[2 * i + 1], zero());
+        pairs[i] = _mm512_add_epi64(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    }
+    Vec fours[2];
+    for (int i = 0; i < 2; ++i) {
+        fours[i] = _mm512_add_epi64(_mm512_shuffle_i64x2(pairs[2 * i], pairs[2 * i + 1], 0x88),
+                                    _mm512_shuffle_i64x2(pairs[2 * i], pairs[2 * i + 1], 0xdd));
+    }
+    const Vec all = _mm512_add_epi64(_mm512_shuffle_i64x2(fours[0], fours[1], 0x88),
+                                     _mm512_shuffle_i64x2(fours[0], fours[1], 0xdd));
+    store(counts, _mm512_add_epi64(load(counts), all));
 }
 DMTH_FAST_INLINE Vec full_add(Vec& sum, Vec a, Vec b) {
     const Vec carry = _mm512_ternarylogic_epi64(sum, a, b, 0xe8);

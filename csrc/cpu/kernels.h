@@ -88,15 +88,16 @@ struct Kernels {
                         std::int64_t count, Ahead& ahead, PlaneHit* hits, std::int32_t* who);
     std::int64_t tab_words;  // of a part
 
-    // The value A of kernel "sel" modulo 2^L of each row of `count` consecutive blocks, for the one query of
-    // `run`: L vectors of kBlockWords words a block, vector j = bit j of A.
-    void (*slice)(const std::uint64_t* blocks, std::int64_t count, std::int64_t bytes, const PlaneRun& run,
-                  std::uint64_t* slices);
+    // The value A of kernel "sel" modulo 2^L of each row of a block, for each query of a run: L vectors of
+    // kBlockWords words at slices[i] for the i-th, vector j = bit j of A. Fetches what `ahead` asks for.
+    void (*slice)(const std::uint64_t* block, std::int64_t bytes, const PlaneRun& run, Ahead& ahead,
+                  std::uint64_t* const* slices);
 
     // Of `count` sliced blocks: adds to counts[s], s < 8, the rows with A / 8 = group and (A & s) = s; gives
     // the rows of the group. With masks only rows in mask i of block which[i] count; without, all rows.
+    // `sparse` says that few blocks have such rows; it changes the cost alone.
     std::int64_t (*tally)(const std::uint64_t* slices, std::int64_t count, int levels,
-                          const std::int32_t* which, const std::uint64_t* masks, int group,
+                          const std::int32_t* which, const std::uint64_t* masks, int group, bool sparse,
                           std::uint64_t* counts);
 
     // Folds within the bound of the query, from the cursor on, that no table reached; at most kPostingHits.

@@ -63,6 +63,9 @@ DMTH_FAST_INLINE Vec add_bytes(Vec a, Vec b) {
 DMTH_FAST_INLINE std::uint64_t sum_bytes(Vec a) {
     return vaddlvq_u8(vreinterpretq_u8_u64(a));
 }
+DMTH_FAST_INLINE void add_sums(const Vec* sums, std::uint64_t* counts) {
+    for (int v = 0; v < 8; ++v) counts[v] += sum_bytes(sums[v]);
+}
 DMTH_FAST_INLINE Vec full_add(Vec& sum, Vec a, Vec b) {
     const Vec differ = veorq_u64(a, b);
     const Vec carry = vbslq_u64(differ, sum, a);

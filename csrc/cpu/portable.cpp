@@ -69,6 +69,9 @@ DMTH_FAST_INLINE std::uint64_t sum_bytes(Vec a) {
     const std::uint64_t both = a[0] + a[1];  // four fields of 16 bits
     return (both * 0x0001000100010001u) >> 48;
 }
+DMTH_FAST_INLINE void add_sums(const Vec* sums, std::uint64_t* counts) {
+    for (int v = 0; v < 8; ++v) counts[v] += sum_bytes(sums[v]);
+}
 DMTH_FAST_INLINE Vec full_add(Vec& sum, Vec a, Vec b) {
     const Vec both = sum ^ a;
     const Vec carry = (sum & a) | (both & b);

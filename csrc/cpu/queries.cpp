@@ -25,7 +25,6 @@ PlaneQueries::PlaneQueries(Codes queries, const PlaneLayout& layout)
         places_[static_cast<std::size_t>(q)] = {
             .slot = 0,
             .ones = complement ? layout.planes - ones : ones,
-            .offsets = 0,
             .complement = complement,
             .alive = true,
         };
@@ -48,7 +47,6 @@ PlaneQueries::PlaneQueries(Codes queries, const PlaneLayout& layout)
             starts.push_back(offsets_.size());
         }
         ++runs_.back().count;
-        place.offsets = offsets_.size();
         const std::uint8_t* bytes = queries.row(q);
         int listed = 0;
         for (int j = 0; j < layout.planes; ++j) {
@@ -67,14 +65,11 @@ PlaneQueries::PlaneQueries(Codes queries, const PlaneLayout& layout)
     for (std::size_t i = 0; i < runs_.size(); ++i) runs_[i].offsets = offsets_.data() + starts[i];
 }
 
-PlaneQueries::Single PlaneQueries::single(std::int64_t q) const {
+PlaneQueries::Value PlaneQueries::value(std::int64_t q) const {
     const Place& place = places_[static_cast<std::size_t>(q)];
-    const std::int32_t* constants =
-        constants_.data() + static_cast<std::ptrdiff_t>(place.slot) * PlaneRun::kConstants;
-    const PlaneRun run{padded(place.ones, layout_.levels), 1, offsets_.data() + place.offsets, constants};
     const int most = (1 << layout_.levels) - 1;
-    if (place.complement) return {run, layout_.planes - place.ones - most, 1};
-    return {run, place.ones + most, -1};
+    if (place.complement) return {layout_.planes - place.ones - most, 1};
+    return {place.ones + most, -1};
 }
 
 void PlaneQueries::set_bound(std::int64_t q, std::int32_t bound) {

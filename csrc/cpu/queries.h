@@ -24,13 +24,12 @@ class PlaneQueries {
     // Rows at distance <= bound from query q are hits from now on; a negative bound: none.
     void set_bound(std::int64_t q, std::int32_t bound);
 
-    // A query by itself, and how the value A of kernel "sel" gives its distance: offset + sign * A.
-    struct Single {
-        PlaneRun run;
+    // How the value A of kernel "sel" gives a query's distance: offset + sign * A.
+    struct Value {
         int offset;
         int sign;
     };
-    Single single(std::int64_t q) const;
+    Value value(std::int64_t q) const;
 
     const std::vector<PlaneRun>& runs() const { return runs_; }
     std::int64_t size() const { return static_cast<std::int64_t>(places_.size()); }
@@ -40,7 +39,6 @@ class PlaneQueries {
     struct Place {
         std::int32_t slot;
         std::int32_t ones;
-        std::size_t offsets;
         bool complement;
         bool alive;
     };

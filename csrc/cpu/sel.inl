@@ -76,11 +76,11 @@ DMTH_FAST_INLINE void add_rest(const std::uint64_t* block, const std::uint16_t* 
     }
 }
 
-// Adds `whole` trees of 64 planes and R planes more.
-template <int L, int R>
+// Adds `whole` trees of 64 planes, of which codes below 128 bits have none, and R planes more.
+template <int L, int R, bool Trees>
 DMTH_FAST_INLINE void add_selected(const std::uint64_t* block, const std::uint16_t* offsets, int whole,
                                    Vec* sums) {
-    if constexpr (L >= 8) {
+    if constexpr (Trees) {
         for (int tree = 0; tree < whole; ++tree, offsets += 64) {
             ripple<L, 6>(sums, add_planes<6>(block, offsets, sums));
         }
@@ -123,7 +123,7 @@ static std::int64_t sel_run(const std::uint64_t* block, std::int64_t weight, con
 #pragma GCC unroll 16
             for (int j = 0; j + 1 < L; ++j) sums[j] = start[j + 1];
             sums[L - 1] = zero();
-            add_selected<L, R>(block + part, offsets, whole, sums);
+            add_selected<L, R, (L >= 8)>(block + part, offsets, whole, sums);
             const Vec low = inclusive_or(start[0], splat(constants[0]));
             const Vec hit =
                 exclusive_or(at_least<L, 0>(sums, constants, low), splat(constants[PlaneRun::kFlip]));

@@ -1,6 +1,7 @@
 // Bit planes are made once, a span of rows at a time, in the order that the relevance asks for; then groups
-// of queries pass over chunks of blocks that stay in the L2 cache. A batch of queries slices the blocks of a
-// chunk while they are in the L1 cache; then the slices of each query are counted, group of values by group.
+// of queries pass over chunks of blocks that stay in the L2 cache. A batch of queries, run by run of those
+// that read equally many planes, slices each block of a chunk while it is in the L1 cache; then the slices of
+// each query are counted, group of values by group.
 #include "tally.h"
 
 #include <algorithm>
@@ -21,11 +22,10 @@
 namespace dmth_fast::cpu {
 namespace {
 
-constexpr std::int64_t kSpanBytes = 4 << 20;   // planes that exist at one time
+constexpr std::int64_t kSpanBytes = 16 << 20;  // planes that exist at one time
 constexpr std::int64_t kChunkBlocks = 31;      // additions that kernel "tally" takes between two sums
 constexpr std::int64_t kPlaneBytes = 1 << 20;  // planes of a chunk; each is read once for a batch of queries
-constexpr std::int64_t kTileBytes = 20 << 10;  // planes that stay in the L1 cache for a batch of queries
-constexpr std::int64_t kSliceBytes = 256 << 10;  // slices of a batch of queries and a chunk of planes
+constexpr std::int64_t kSliceBytes = 512 << 10;  // slices of a batch of queries and a chunk of planes
 constexpr std::int64_t kCountBytes = 1 << 20;    // counts that one group of queries keeps
 
 // Planes of the rows at places [first, first + n), n at most a block.
@@ -89,7 +89,7 @@ struct Slices {
             group &= groups - 1;  // values are known modulo 2^levels
             const std::int64_t found =
                 kernels.tally(data, blocks, levels, which, masks == nullptr ? nullptr : masks->words, group,
-                              counts + 8 * group);
+                              rows < blocks, counts + 8 * group);
             rows -= found;
             return found;
         };
@@ -136,28 +136,43 @@ class GroupTally {
           queries_({queries.row(first_query), asked, queries.bytes}),
           prepared_(queries_, layout),
           chunk_blocks_(std::clamp<std::int64_t>(kPlaneBytes / (layout.words() * 8), 1, kChunkBlocks)),
-          tile_blocks_(std::max<std::int64_t>(1, kTileBytes / (layout.words() * 8))),
           batch_(std::clamp<std::int64_t>(kSliceBytes / (chunk_blocks_ * slice_lines() * 64), 1, asked)),
           values_(1 << layout.levels),
           kinds_(grades + 2),
           counts_(static_cast<std::size_t>(asked * kinds_ * values_), 0),
           marked_(static_cast<std::size_t>(grades)),
-          slab_(static_cast<std::size_t>(batch_ * chunk_blocks_ * slice_lines()) * sizeof(Line)) {}
+          slab_(static_cast<std::size_t>(batch_ * chunk_blocks_ * slice_lines()) * sizeof(Line)),
+          into_(static_cast<std::size_t>(batch_)) {
+        for (PlaneRun run : prepared_.runs()) {
+            while (run.count > 0) {
+                if (batches_.empty() || batches_.back().asked == batch_) batches_.emplace_back();
+                Batch& batch = batches_.back();
+                PlaneRun part = run;
+                part.count = static_cast<int>(std::min<std::int64_t>(run.count, batch_ - batch.asked));
+                batch.asked += part.count;
+                batch.runs.push_back(part);
+                run.count -= part.count;
+                run.offsets += part.count * run.planes;
+                run.constants += part.count * PlaneRun::kConstants;
+            }
+        }
+    }
 
     // Counts the blocks [first, end).
     void count(std::int64_t first, std::int64_t end) {
         for (std::int64_t chunk = first; chunk < end; chunk += chunk_blocks_) {
             const std::int64_t chunk_end = std::min(end, chunk + chunk_blocks_);
-            for (std::int64_t q = 0; q < asked_; q += batch_) {
+            for (const Batch& batch : batches_) {
                 if (stopped()) return;
-                const std::int64_t asked = std::min(batch_, asked_ - q);
                 orders_.clear();
-                for (std::int64_t i = 0; i < asked; ++i) orders_.push_back(order(q + i, chunk, chunk_end));
-                for (std::int64_t tile = chunk; tile < chunk_end; tile += tile_blocks_) {
-                    const std::int64_t tile_end = std::min(chunk_end, tile + tile_blocks_);
-                    for (std::int64_t i = 0; i < asked; ++i) slice(i, tile, tile_end);
+                for (const PlaneRun& run : batch.runs) {
+                    for (int i = 0; i < run.count; ++i) {
+                        orders_.push_back(order(run.constants[i * PlaneRun::kConstants + PlaneRun::kQuery],
+                                                chunk, chunk_end));
+                    }
                 }
-                for (std::int64_t i = 0; i < asked; ++i) count_query(q + i, i, chunk, chunk_end);
+                for (std::int64_t block = chunk; block < chunk_end; ++block) slice(batch, block, chunk_end);
+                for (std::int64_t i = 0; i < batch.asked; ++i) count_query(i, chunk, chunk_end);
             }
         }
     }
@@ -166,7 +181,7 @@ class GroupTally {
     void add(std::int64_t bits, std::int64_t missing, std::int64_t* all, std::int64_t* graded,
              std::int64_t step) {
         for (std::int64_t q = 0; q < asked_; ++q) {
-            const PlaneQueries::Single one = prepared_.single(q);
+            const PlaneQueries::Value one = prepared_.value(q);
             const std::int64_t base = (first_query_ + q) * (bits + 1);
             for (int kind = 0; kind < kinds_; ++kind) separate(counts_of(q, kind), values_);
             std::int64_t ones = 0;
@@ -186,10 +201,15 @@ class GroupTally {
     }
 
   private:
-    // The blocks of a chunk in the order of their slices: those that hold only relevant rows come last.
+    // Queries whose slices exist at one time.
+    struct Batch {
+        std::vector<PlaneRun> runs;
+        std::int64_t asked = 0;
+    };
+
+    // The blocks of a chunk in the order of a query's slices: those that hold only relevant rows come last.
     struct Order {
-        std::int64_t chunk, from, to, others;
-        PlaneRun run;
+        std::int64_t query, chunk, from, to, others;
 
         std::int64_t place(std::int64_t block) const {
             if (block < from) return block - chunk;
@@ -201,7 +221,7 @@ class GroupTally {
         const auto whole = relevance_.whole(first_query_ + q);
         const std::int64_t from = std::clamp(whole.first, chunk, chunk_end);
         const std::int64_t to = std::clamp(whole.second, from, chunk_end);
-        return {chunk, from, to, chunk_end - chunk - (to - from), prepared_.single(q).run};
+        return {q, chunk, from, to, chunk_end - chunk - (to - from)};
     }
 
     std::int64_t slice_lines() const { return layout_.levels; }
@@ -213,20 +233,28 @@ class GroupTally {
         return slab_.at<Line>(0) + slot * chunk_blocks_ * slice_lines();
     }
 
-    void slice(std::int64_t slot, std::int64_t tile, std::int64_t tile_end) const {
-        const Order& order_of = orders_[static_cast<std::size_t>(slot)];
-        const std::int64_t ends[4] = {tile, std::clamp(order_of.from, tile, tile_end),
-                                      std::clamp(order_of.to, tile, tile_end), tile_end};
-        for (int i = 0; i < 3; ++i) {
-            if (ends[i] == ends[i + 1]) continue;
-            const Line* blocks = planes_ + (ends[i] - span_) * (layout_.words() / kBlockWords);
-            kernels_.slice(blocks->words, ends[i + 1] - ends[i], layout_.bytes, order_of.run,
-                           slices_of(slot)[order_of.place(ends[i]) * slice_lines()].words);
+    void slice(const Batch& batch, std::int64_t block, std::int64_t end) {
+        for (std::size_t i = 0; i < orders_.size(); ++i) {
+            const std::int64_t place = orders_[i].place(block) * slice_lines();
+            into_[i] = slices_of(static_cast<std::int64_t>(i))[place].words;
+        }
+        const std::int64_t lines = layout_.words() / kBlockWords;
+        const std::uint64_t* planes = planes_[(block - span_) * lines].words;
+        Ahead ahead{nullptr, nullptr, (lines + batch.asked - 1) / batch.asked * kBlockWords};
+        if (block + 1 < end) {
+            ahead.next = planes + layout_.words();
+            ahead.end = ahead.next + layout_.words();
+        }
+        std::uint64_t* const* into = into_.data();
+        for (const PlaneRun& run : batch.runs) {
+            kernels_.slice(planes, layout_.bytes, run, ahead, into);
+            into += run.count;
         }
     }
 
-    void count_query(std::int64_t q, std::int64_t slot, std::int64_t chunk, std::int64_t chunk_end) {
+    void count_query(std::int64_t slot, std::int64_t chunk, std::int64_t chunk_end) {
         const Order& order_of = orders_[static_cast<std::size_t>(slot)];
+        const std::int64_t q = order_of.query;
         const std::int64_t whole = order_of.to - order_of.from;
         const Slices slices{kernels_, layout_.levels, slices_of(slot)->words};
         if (order_of.others > 0) slices.count(order_of.others, counts_of(q, 0));
@@ -257,14 +285,15 @@ class GroupTally {
     Codes queries_;
     PlaneQueries prepared_;
     std::int64_t chunk_blocks_;
-    std::int64_t tile_blocks_;
     std::int64_t batch_;
     int values_;
     int kinds_;
     std::vector<std::uint64_t> counts_;
     std::vector<Marked> marked_;
+    std::vector<Batch> batches_;
     std::vector<Order> orders_;  // of the batch at work
     Slab slab_;
+    std::vector<std::uint64_t*> into_;  // where a block's slices of each query go
 };
 
 // Queries of a group: as many groups for each thread, and their counts stay in the cache.

@@ -120,8 +120,12 @@ def test_teachers_load_local_weights(tmp_path: Path) -> None:
 def test_the_recipe_runs_both_steps(tmp_path: Path) -> None:
     pytest.importorskip("sklearn")
     result = run_toy("cukdfir", tmp_path)
-    assert {row["start"] for row in result["rows"]} == {"scratch", "distilled", "teacher"}
-    assert all(0 < row["map"] <= 1 and row["macs"] > 0 for row in result["rows"])
+    arms = [row for row in result["rows"] if not row.get("baseline")]
+    assert {row["start"] for row in arms} == {"scratch", "distilled", "teacher"}
+    assert all(0 < row["map"] <= 1 and row["macs"] > 0 for row in arms)
+    baselines = [row["name"] for row in result["rows"] if row.get("baseline")]
+    starts = ("tiny-8, scratch", "tiny-8, distilled", "tiny-16, teacher")
+    assert baselines == ["random codes", *(f"trivial, 10 bits: {start}, csq" for start in starts)]
     firsts = [item["first"] for item in result["comparisons"]]
     assert firsts == ["distilled, dch", "teacher, dch", "distilled, csq", "teacher, csq"]
     assert result["complete"]
@@ -158,6 +162,6 @@ def test_stored_features_teach_step_1(sets: tuple[ImageSet, ImageSet], tmp_path:
         step2=short,
     )
     result = cukdfir.run(config, tmp_path / "run", progress=False)
-    assert [row["start"] for row in result["rows"]] == ["scratch", "distilled"]
+    assert [row["start"] for row in result["rows"] if "start" in row] == ["scratch", "distilled"]
     with pytest.raises(ValueError, match="starts must be without 'teacher'"):
         dataclasses.replace(config, starts=("teacher",))

@@ -42,7 +42,7 @@ from dmth_fast.learning.recipes.arms import Run, comparison, measure_hasher, wit
 from dmth_fast.learning.recipes.results import Row, write_result
 from dmth_fast.learning.stored import PREFIX
 from dmth_fast.learning.weights import save_tensors
-from dmth_fast.methods import Floats
+from dmth_fast.methods import Floats, fill_rates, random_codes, student_key, trivial
 
 LOSSES: dict[str, LossConfig] = {
     "dch": LossConfig(hash_loss="dch", gamma=20.0, quantizer="cauchy", quantization=0.1),
@@ -155,12 +155,18 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
     precisions: dict[tuple[str, int], dict[str, list[Floats]]] = {}
     arms = list(itertools.product(config.bits, config.starts, config.losses))
     result: dict[str, Any] = {}
-    for bits, start, loss in arms:
+    baselines = [random_codes(split, bits, seed=config.seed).row for bits in config.bits]
+    for done, (bits, start, loss) in enumerate(arms, start=1):
         hasher = fine_tune(config, split, start, loss, bits, work, progress)
         name = f"{config.teacher if start == 'teacher' else config.student}, {start}, {loss}"
         folder = work.out / f"{start}-{loss}-{bits}"
         row, precision = measure_hasher(folder, split, hasher, name, start=start, loss=loss)
         rows.append(row)
+        if hasher.names_classes:
+            note = f"trivial, {len(split.train.classes)} bits: {name}"
+            one_hot = trivial(split, hasher, note).row | {"bits": bits}  # it stands beside its network
+            fill_rates([one_hot], {student_key(hasher): row["images_per_second"]})
+            baselines.append(one_hot)
         precisions.setdefault((loss, bits), {})[start] = [precision]
         result = write_result(
             work.out,
@@ -169,7 +175,7 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
             protocol=config.protocol,
             metric="mAP over the whole database, expected over ties",
             split={**split.hashes(), "queries": len(split.query), "unlabelled": len(split.database)},
-            rows=rows,
+            rows=rows + baselines,
             comparisons=[
                 comparison(first, "scratch", per_query, bits=bits, metric="map")
                 | {"first": f"{first}, {loss}", "second": f"scratch, {loss}"}
@@ -180,7 +186,7 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
             seconds=work.seconds,
             seed=config.seed,
             history=history,
-            complete=len(rows) == len(arms),
+            complete=done == len(arms),
         )
     from dmth_fast.plots import plot_tradeoff
 

@@ -178,7 +178,7 @@ def _cells(result: Mapping[str, Any], keys: Sequence[str]) -> list[tuple[str, li
 
 
 def _show(row: Row | None, key: str) -> str:
-    if row is None:
+    if row is None or row.get(key) is None:
         return "-"
     value = float(row[key])
     if key in ("parameters", "macs"):
