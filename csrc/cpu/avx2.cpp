@@ -97,56 +97,6 @@ DMTH_FAST_INLINE Vec half_add(Vec& sum, Vec a) {
     return carry;
 }
 
-// 8 registers of 8 rows each: bytes to columns of 64 rows by a shuffle within lanes and three rounds of
-// unpacking, then a sign mask a plane.
-static void transpose_64x8(const std::uint8_t* rows, std::int64_t planes, std::uint64_t* out) {
-    // Within 16 bytes (two rows of 8), pair equal columns: a0 b0 a1 b1 ...
-    const __m256i pairs = _mm256_setr_epi8(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15, 0, 8, 1, 9,
-                                           2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
-    for (int half = 0; half < 2; ++half) {  // 32 rows
-        const __m256i* from = reinterpret_cast<const __m256i*>(rows + half * 256);
-        __m256i a[8];  // a[i]: rows 2 i, 2 i + 1 in the low lane, rows 16 + 2 i, 17 + 2 i in the high lane
-        for (int i = 0; i < 4; ++i) {
-            const __m256i low = _mm256_loadu_si256(from + i);
-            const __m256i high = _mm256_loadu_si256(from + 4 + i);
-            a[2 * i] = _mm256_shuffle_epi8(_mm256_permute2x128_si256(low, high, 0x20), pairs);
-            a[2 * i + 1] = _mm256_shuffle_epi8(_mm256_permute2x128_si256(low, high, 0x31), pairs);
-        }
-        __m256i b[8];  // b[2 i], b[2 i + 1]: columns 0..3 and 4..7 of 4 rows
-        for (int i = 0; i < 4; ++i) {
-            b[2 * i] = _mm256_unpacklo_epi16(a[2 * i], a[2 * i + 1]);
-            b[2 * i + 1] = _mm256_unpackhi_epi16(a[2 * i], a[2 * i + 1]);
-        }
-        __m256i c[8];  // c[4 i + j]: columns 2 j, 2 j + 1 of 8 rows
-        for (int i = 0; i < 2; ++i) {
-            for (int j = 0; j < 2; ++j) {
-                c[4 * i + 2 * j] = _mm256_unpacklo_epi32(b[4 * i + j], b[4 * i + 2 + j]);
-                c[4 * i + 2 * j + 1] = _mm256_unpackhi_epi32(b[4 * i + j], b[4 * i + 2 + j]);
-            }
-        }
-        for (int j = 0; j < 4; ++j) {  // 16 rows a lane, one column a register
-            __m256i columns[2] = {_mm256_unpacklo_epi64(c[j], c[4 + j]),
-                                  _mm256_unpackhi_epi64(c[j], c[4 + j])};
-            for (int i = 0; i < 2; ++i) {
-                const int byte = 2 * j + i;
-                if (byte * 8 >= planes) continue;
-                for (int bit = 7; bit >= 0; --bit) {
-                    const auto mask = static_cast<std::uint32_t>(_mm256_movemask_epi8(columns[i]));
-                    __builtin_memcpy(
-                        reinterpret_cast<std::uint8_t*>(out + (byte * 8 + bit) * kBlockWords) + half * 4,
-                        &mask, 4);
-                    columns[i] = _mm256_add_epi8(columns[i], columns[i]);
-                }
-            }
-        }
-    }
-}
-
-static void transpose_column(const std::uint8_t* rows, std::int64_t planes, std::uint64_t* out) {
-    for (std::int64_t word = 0; word < kBlockWords; ++word)
-        transpose_64x8(rows + word * 512, planes, out + word);
-}
-
 #include "extract.inl"
 //
 #include "pack.inl"
@@ -164,6 +114,8 @@ static void transpose_column(const std::uint8_t* rows, std::int64_t planes, std:
 #include "tab.inl"
 //
 #include "tally.inl"
+//
+#include "transpose_avx2.inl"
 //
 #include "transpose.inl"
 

@@ -81,6 +81,7 @@ std::int64_t Index::add(Codes codes, const Call& call) {
             segments_[static_cast<std::size_t>(at / per_segment)].get() + at % per_segment * layout_.words();
         call.kernels->transpose(data() + row * layout_.bytes, std::min(kBlockRows, total - row),
                                 layout_.bytes, block);
+        call.kernels->weigh(layout_.bytes, block);
     };
     parallel_for(new_blocks - first, call.threads, build, nullptr);  // never half an add
     count_ = total;

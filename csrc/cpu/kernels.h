@@ -74,8 +74,10 @@ struct Kernels {
     // entries beyond the result may be written.
     std::int64_t (*extract)(const std::uint64_t* mask, std::uint32_t first, std::uint32_t* rows);
 
-    // Up to kBlockRows rows to the bit planes of one block; planes.h gives the layout.
+    // Up to kBlockRows rows to the bit planes of one block; planes.h gives the layout. What follows the rows'
+    // own planes, which only kernels "sel" and "slice" read, is left to `weigh`.
     void (*transpose)(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes, std::uint64_t* block);
+    void (*weigh)(std::int64_t bytes, std::uint64_t* block);
 
     // Rows of a block within the bound of each query of a run: hits[i] belongs to queries[i], i < the result.
     // One entry beyond the result may be written. Fetches what `ahead` asks for.

@@ -45,6 +45,8 @@ class Bounds {
             sel.set_bound(q, bound);
             if (tab) tab->set_bound(q, bound);
         }
+        // Whether kernel "sel" serves it, which reads the planes of the weights.
+        bool weighed() const { return !tab || !tab->bounded(); }
     };
 
     Bounds(Codes queries, std::int64_t begin, std::int64_t end, const PlaneLayout& layout,
@@ -69,6 +71,9 @@ class Bounds {
     bool alive() const {
         return std::any_of(tiles_.begin(), tiles_.end(),
                            [](const auto& tile) { return tile->sel.alive() > 0; });
+    }
+    bool weighed() const {
+        return std::any_of(tiles_.begin(), tiles_.end(), [](const auto& tile) { return tile->weighed(); });
     }
     const std::vector<std::unique_ptr<Tile>>& tiles() const { return tiles_; }
 
@@ -140,6 +145,8 @@ void scan_planes(const Source& source, const Cut::Task& task, Bounds& bounds, co
         const std::int64_t ahead_rows = (chunk_rows + count - 1) / count;
         const std::int64_t ahead_lines =
             source.blocks != nullptr ? layout.words() / kBlockWords : ahead_rows * codes.bytes / 64 + 1;
+        // Bounds only fall: tiles that do without weights now do so to the end of the chunk.
+        const bool weighed = bounds.weighed();
         for (std::int64_t b = 0; b < count; ++b) {
             const std::int64_t first = chunk + b * kBlockRows;
             if (source.blocks != nullptr) {
@@ -148,6 +155,7 @@ void scan_planes(const Source& source, const Cut::Task& task, Bounds& bounds, co
             }
             auto* made = scratch.at<std::uint64_t>(static_cast<std::size_t>(b * block_bytes));
             kernels.transpose(codes.row(first), std::min(kBlockRows, chunk_end - first), codes.bytes, made);
+            if (weighed) kernels.weigh(codes.bytes, made);
             blocks[static_cast<std::size_t>(b)] = made;
         }
         for (std::size_t tile = 0; tile < bounds.tiles().size(); ++tile) {
@@ -175,7 +183,7 @@ void scan_planes(const Source& source, const Cut::Task& task, Bounds& bounds, co
                     if (rows < kBlockRows && !clip(mask, rows)) return;
                     on_hits(base + who[i], first, mask);
                 };
-                if (!queries.tab || !queries.tab->bounded()) {
+                if (queries.weighed()) {
                     for (const PlaneRun& run : queries.sel.runs()) {
                         const std::int64_t found = kernels.sel(block, codes.bytes, run, ahead, hits, who);
                         for (std::int64_t i = 0; i < found; ++i) report(i, hits[i].mask);

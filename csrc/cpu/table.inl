@@ -12,6 +12,7 @@
         .rows_within = NAME::rows_within_##WIDTHS,                                                         \
         .extract = NAME::extract,                                                                          \
         .transpose = NAME::transpose,                                                                      \
+        .weigh = NAME::weigh,                                                                              \
         .sel = NAME::sel,                                                                                  \
         .tab = NAME::tab,                                                                                  \
         .tab_words = NAME::kVecWords,                                                                      \

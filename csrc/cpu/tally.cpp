@@ -49,6 +49,7 @@ void make_block(Codes codes, const std::int64_t* order, std::int64_t first, std:
         rows = gathered.data();
     }
     kernels.transpose(rows, n, codes.bytes, block);
+    kernels.weigh(codes.bytes, block);
 }
 
 // Slices of one query, and their counts as kernel "tally" leaves them.

@@ -1,12 +1,11 @@
 // Kernel "transpose": up to 512 rows to one block of bit planes.
 //
 // Contract. planes.h; rows beyond n become zero rows. Included inside the target region of each instruction
-// set, which gives transpose_column: 512 rows of 8 bytes to the words of 64 planes or less. Reason. Rows are
-// cut into columns of 8 bytes, so one kernel of fixed shape serves every width. The planes of the weights are
-// the sum of all planes, through the adders of kernel "sel". Cost. At 64 bits, what 6 to 8
-// queries save by it (kernels.h, queries_to_transpose); an index pays it once. A search of plain rows by 100
-// queries is 12 % slower than one of an index at 64 bits with AVX-512, 25 % at 128 and 256, where half the
-// time goes to gathering the columns of 8 bytes, one store a word.
+// set, which gives transpose_column: 512 rows of 8 bytes to the words of 64 planes or less; and
+// transpose_whole: all planes of 512 rows of any length, or false. Reason. Rows are cut into columns of 8
+// bytes, so one kernel of fixed shape serves every width. Kernel "weigh" makes the planes of the weights, the
+// sum of all planes, through the adders of kernel "sel"; kernel "tab" does without. Cost. At 64 bits, what 6
+// to 8 queries save by it (kernels.h, queries_to_transpose); an index pays it once.
 
 template <int K>
 DMTH_FAST_INLINE Vec add_neighbours(const std::uint64_t* plane, Vec* sums) {
@@ -20,7 +19,7 @@ DMTH_FAST_INLINE Vec add_neighbours(const std::uint64_t* plane, Vec* sums) {
 }
 
 template <int L>
-static void weigh(const PlaneLayout& layout, std::uint64_t* block) {
+static void weigh_planes(const PlaneLayout& layout, std::uint64_t* block) {
     for (std::int64_t part = 0; part < kBlockWords; part += kVecWords) {
         Vec sums[L];
 #pragma GCC unroll 16
@@ -54,7 +53,7 @@ static void gather_column(const std::uint8_t* from, std::int64_t n, std::int64_t
 }
 
 static void transpose(const std::uint8_t* rows, std::int64_t n, std::int64_t bytes, std::uint64_t* block) {
-    const PlaneLayout layout(bytes);
+    if (n == kBlockRows && transpose_whole(rows, bytes, block)) return;
     alignas(64) std::uint64_t column[kBlockRows];
     for (std::int64_t byte = 0; byte < bytes; byte += 8) {
         const std::int64_t width = bytes - byte < 8 ? bytes - byte : 8;
@@ -66,21 +65,25 @@ static void transpose(const std::uint8_t* rows, std::int64_t n, std::int64_t byt
         }
         transpose_column(words, width * 8, block + byte * 8 * kBlockWords);
     }
+}
+
+static void weigh(std::int64_t bytes, std::uint64_t* block) {
+    const PlaneLayout layout(bytes);
     switch (layout.levels) {
         case 6:
-            return weigh<6>(layout, block);
+            return weigh_planes<6>(layout, block);
         case 7:
-            return weigh<7>(layout, block);
+            return weigh_planes<7>(layout, block);
         case 8:
-            return weigh<8>(layout, block);
+            return weigh_planes<8>(layout, block);
         case 9:
-            return weigh<9>(layout, block);
+            return weigh_planes<9>(layout, block);
         case 10:
-            return weigh<10>(layout, block);
+            return weigh_planes<10>(layout, block);
         default:
             break;
     }
-    if (layout.levels == 11) return weigh<11>(layout, block);
-    if (layout.levels == 12) return weigh<12>(layout, block);
-    weigh<13>(layout, block);
+    if (layout.levels == 11) return weigh_planes<11>(layout, block);
+    if (layout.levels == 12) return weigh_planes<12>(layout, block);
+    weigh_planes<13>(layout, block);
 }
