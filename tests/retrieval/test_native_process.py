@@ -146,6 +146,32 @@ def test_a_child_has_a_whole_store() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_makes_tables_that_its_parent_was_making() -> None:
+    """Forks while another thread builds: the child's build waits for nobody, and both answer alike."""
+    rng = np.random.default_rng(3)
+    codes, queries = random_codes(rng, 400_000, 64), random_codes(rng, 4, 64)
+    expected = native.search(codes, queries, 5)
+    for _ in range(3):
+        store = native.Store(8)
+        store.add(codes)
+        builder = threading.Thread(target=lambda store=store: store.build(threads=2))
+        builder.start()
+        time.sleep(0.02)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            store.build(threads=2)
+            got = store.search(queries, 5, method="mih", threads=2)
+            fine = all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
+            os._exit(0 if fine else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        builder.join()
+        got = store.search(queries, 5, method="mih", threads=2)
+        assert all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_child_works() -> None:
     rng = np.random.default_rng(1)
     codes, queries = random_codes(rng, 50_000, 64), random_codes(rng, 20, 64)
@@ -193,7 +219,7 @@ def test_more_rows_than_32_bits_count() -> None:
 @pytest.mark.parametrize("verb", ["search", "range_search", "histograms"])
 def test_interrupt(verb: str) -> None:
     """Ctrl-C ends a search that would take minutes."""
-    program = f"""
+    interrupted(f"""
 import numpy as np
 from dmth_fast.retrieval import native
 codes = np.zeros((1 << 20, 32), np.uint8)
@@ -206,7 +232,34 @@ try:
     native.{verb}(codes, queries, *arguments, threads=1, isa="portable")
 except KeyboardInterrupt:
     print("interrupted", flush=True)
-"""
+""")
+
+
+def test_interrupt_while_tables_are_made() -> None:
+    """Ctrl-C ends it, without tables; the store answers as before, and can make them later."""
+    interrupted("""
+import numpy as np
+from dmth_fast.retrieval import native
+codes = np.random.default_rng(0).integers(0, 256, (6_000_000, 8), dtype=np.uint8)
+store = native.Store(8)
+store.add(codes)
+expected = store.search(codes[:2], 3)
+memory = store.memory
+print("ready", flush=True)
+try:
+    store.build(threads=1)
+except KeyboardInterrupt:
+    assert store.memory == memory
+    for method in ("scan", "mih"):
+        found = store.search(codes[:2], 3, method=method)
+        assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert store.memory > memory
+    print("interrupted", flush=True)
+""")
+
+
+def interrupted(program: str) -> None:
+    """Start a program, press Ctrl-C once it is ready, and see that it says so."""
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

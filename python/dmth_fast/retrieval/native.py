@@ -646,7 +646,7 @@ class Store:
 
     @property
     def memory(self) -> int:
-        """Bytes that rows and planes hold."""
+        """Bytes that rows, planes and tables hold."""
         return self._index.memory
 
     def add(self, codes: Codes, *, threads: int | None = None, isa: str | None = None) -> int:
