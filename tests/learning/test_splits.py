@@ -74,7 +74,7 @@ def test_other_images_under_a_known_name_are_refused(images: Path) -> None:
         ValueError, match=r"protocol cifar10-official takes the 50000 training.*20 of 2 classes"
     ):
         open_split("cifar10-official", DataConfig(train="train", query="test"), images, seed=0)
-    with pytest.raises(ValueError, match="classes and 64 x 64 pixels.*20 of 2 classes, 64 x 64 pixels"):
+    with pytest.raises(ValueError, match=r"classes and 64 x 64 pixels.*20 of 2 classes, 64 x 64 pixels"):
         open_split("cifar10-5k", DataConfig(train="train", query="test", size=64), images, seed=0)
 
 
