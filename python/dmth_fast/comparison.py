@@ -5,7 +5,7 @@ from typing import Any
 
 from dmth_fast import methods
 from dmth_fast.learning.hasher import Hasher
-from dmth_fast.learning.protocols import Split
+from dmth_fast.learning.protocols import ImageSplit
 from dmth_fast.learning.teacher import FusedTeacher
 from dmth_fast.methods import Floats as Floats
 from dmth_fast.methods import Measured, Row
@@ -26,7 +26,7 @@ def paired_interval(first: Floats, second: Floats, *, seed: int) -> dict[str, fl
 
 
 def compare(
-    split: Split, fusions: Sequence[FusedTeacher], plain: Hasher, distilled: Hasher
+    split: ImageSplit, fusions: Sequence[FusedTeacher], plain: Hasher, distilled: Hasher
 ) -> tuple[list[Row], dict[str, Floats]]:
     """Measure each teacher, their average, the fusions, both students and the baselines.
 
@@ -46,7 +46,7 @@ def compare(
 
 
 def compare_without_labels(
-    split: Split, fused: FusedTeacher, student: Hasher, seed: int
+    split: ImageSplit, fused: FusedTeacher, student: Hasher, seed: int
 ) -> tuple[list[Row], dict[str, Floats]]:
     """Measure codes that need no training of each teacher and of all together, and the student.
 
@@ -60,7 +60,7 @@ def compare_without_labels(
 
 
 def _table(
-    split: Split, found: Sequence[Measured], fused: FusedTeacher, student: Hasher
+    split: ImageSplit, found: Sequence[Measured], fused: FusedTeacher, student: Hasher
 ) -> tuple[list[Row], dict[str, Floats]]:
     rows = [item.row for item in found]
     methods.fill_rates(rows, methods.rates(split, fused.teachers, [student]))

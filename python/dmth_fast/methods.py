@@ -16,7 +16,7 @@ from dmth_fast.learning.frozen import AnyTeacher, Teacher
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.macs import count_macs
 from dmth_fast.learning.network import image_batches
-from dmth_fast.learning.protocols import Split
+from dmth_fast.learning.protocols import ImageSplit
 from dmth_fast.learning.teacher import FusedTeacher
 from dmth_fast.protocols import one_hot_codes
 from dmth_fast.protocols import random_codes as drawn_codes
@@ -43,7 +43,7 @@ class Measured(NamedTuple):
 
 
 def measure(
-    split: Split,
+    split: ImageSplit,
     name: str,
     *,
     codes: tuple[NDArray[np.uint8], NDArray[np.uint8]],
@@ -87,7 +87,7 @@ def query_seconds(queries: NDArray[np.uint8], database: NDArray[np.uint8], k: in
     return float(np.median(taken))
 
 
-def teachers(split: Split, fused: FusedTeacher) -> Iterator[Measured]:
+def teachers(split: ImageSplit, fused: FusedTeacher) -> Iterator[Measured]:
     """Each teacher of a fused one by the class that it names, and the average of their softmax outputs."""
     own = [fused.teacher_logits(part) for part in (split.query, split.database)]
     for k, teacher in enumerate(fused.teachers):
@@ -109,7 +109,7 @@ def teachers(split: Split, fused: FusedTeacher) -> Iterator[Measured]:
     )
 
 
-def fusion(split: Split, fused: FusedTeacher, *, kind: str = "fused") -> tuple[Measured, Tensor]:
+def fusion(split: ImageSplit, fused: FusedTeacher, *, kind: str = "fused") -> tuple[Measured, Tensor]:
     """A trained fusion, and its weights of each query (q, teachers)."""
     outputs = fused.outputs(split.query)
     weights = outputs.weights
@@ -132,7 +132,7 @@ def fusion(split: Split, fused: FusedTeacher, *, kind: str = "fused") -> tuple[M
     return measured, weights
 
 
-def student(split: Split, hasher: Hasher, name: str, *, kind: str = "student") -> Measured:
+def student(split: ImageSplit, hasher: Hasher, name: str, *, kind: str = "student") -> Measured:
     """A trained student: its codes, and the class it names if it does."""
     return measure(
         split,
@@ -145,13 +145,13 @@ def student(split: Split, hasher: Hasher, name: str, *, kind: str = "student") -
     )
 
 
-def trivial(split: Split, hasher: Hasher, name: str) -> Measured:
+def trivial(split: ImageSplit, hasher: Hasher, name: str) -> Measured:
     """The class that a student names, as a one-hot code on both sides."""
     guesses = [torch.from_numpy(hasher.logits(part)) for part in (split.query, split.database)]
     return _one_hot(split, name, guesses, kind="trivial", baseline=True, **_student_cost(split, hasher))
 
 
-def untrained(split: Split, fused: FusedTeacher, *, seed: int) -> Iterator[Measured]:
+def untrained(split: ImageSplit, fused: FusedTeacher, *, seed: int) -> Iterator[Measured]:
     """Codes that need no training, of each teacher and of all joined: LSH, PCA and ITQ."""
     parts = (split.train, split.query, split.database)
     columns = [fused.teacher_features(part) for part in parts]
@@ -185,7 +185,7 @@ def untrained(split: Split, fused: FusedTeacher, *, seed: int) -> Iterator[Measu
             )
 
 
-def random_codes(split: Split, bits: int, *, seed: int) -> Measured:
+def random_codes(split: ImageSplit, bits: int, *, seed: int) -> Measured:
     """Bits drawn at random: what a method must beat to know anything."""
     parts = (split.query, split.database)
     codes = [drawn_codes(len(part), bits, seed=2 * seed + side) for side, part in enumerate(parts)]
@@ -200,7 +200,7 @@ def random_codes(split: Split, bits: int, *, seed: int) -> Measured:
     )
 
 
-def rates(split: Split, teachers: Iterable[AnyTeacher], students: Iterable[Hasher]) -> dict[str, float]:
+def rates(split: ImageSplit, teachers: Iterable[AnyTeacher], students: Iterable[Hasher]) -> dict[str, float]:
     """Images a second that each network takes in alone, by the names rows use; none of stored features."""
     found = {
         teacher.name: speed(partial(_run, teacher), split.query)
@@ -232,7 +232,7 @@ def student_key(hasher: Hasher) -> str:
     return f"student {hasher.backbone}, {hasher.bits} bits"
 
 
-def teacher_macs(teacher: AnyTeacher, split: Split) -> int | None:
+def teacher_macs(teacher: AnyTeacher, split: ImageSplit) -> int | None:
     """Multiply-accumulates of a teacher for one image of the split, at the size to which it resizes.
 
     None for stored features, whose network is not here.
@@ -243,7 +243,7 @@ def teacher_macs(teacher: AnyTeacher, split: Split) -> int | None:
     return count_macs(teacher.backbone, split.query.size if side is None else (side, side))
 
 
-def _one_hot(split: Split, name: str, logits: Sequence[Tensor], **extra: Any) -> Measured:
+def _one_hot(split: ImageSplit, name: str, logits: Sequence[Tensor], **extra: Any) -> Measured:
     guesses = [values.argmax(1).numpy() for values in logits]
     classes = len(split.train.classes)
     return measure(
@@ -257,7 +257,7 @@ def _one_hot(split: Split, name: str, logits: Sequence[Tensor], **extra: Any) ->
     )
 
 
-def _together(fused: FusedTeacher, split: Split) -> dict[str, Any]:
+def _together(fused: FusedTeacher, split: ImageSplit) -> dict[str, Any]:
     return {
         "parameters": _total(teacher.num_parameters for teacher in fused.teachers),
         "macs": _total(teacher_macs(teacher, split) for teacher in fused.teachers),
@@ -271,7 +271,7 @@ def _total(numbers: Iterable[int | None]) -> int | None:
     return None if None in known else sum(number or 0 for number in known)
 
 
-def _student_cost(split: Split, hasher: Hasher) -> dict[str, Any]:
+def _student_cost(split: ImageSplit, hasher: Hasher) -> dict[str, Any]:
     return {
         "parameters": hasher.num_parameters,
         "macs": count_macs(hasher.network, split.query.size),

@@ -19,7 +19,7 @@ from dmth_fast.learning.data import ImageSet, split_by_class
 from dmth_fast.learning.frozen import AnyTeacher, Teacher
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.parallel import is_main, join_processes, wait
-from dmth_fast.learning.protocols import Split, open_split, refuse_seen, seen_by
+from dmth_fast.learning.protocols import ImageSplit, open_split, refuse_seen, seen_by
 from dmth_fast.learning.stored import StoredFeatures
 from dmth_fast.learning.teacher import FusedTeacher
 from dmth_fast.learning.torchvision_backbone import DOWNLOAD
@@ -251,7 +251,7 @@ def open_teacher(card: TeacherConfig, root: Path) -> AnyTeacher:
     )
 
 
-def check_teachers(config: TrainConfig, split: Split, root: Path) -> None:
+def check_teachers(config: TrainConfig, split: ImageSplit, root: Path) -> None:
     """Refuse, before anything is trained, teachers whose own card or stored features do not fit the split.
 
     Raises:

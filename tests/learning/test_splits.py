@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from dmth_fast.learning.data import ImageSet
-from dmth_fast.learning.protocols import DataConfig, Split, open_split, refuse_seen, seen_by
+from dmth_fast.learning.protocols import DataConfig, ImageSplit, open_split, refuse_seen, seen_by
 
 
 @pytest.fixture
@@ -63,10 +63,10 @@ def test_queries_that_look_like_training_images_are_counted() -> None:
     pixels = (127 + 100 * waves / waves.abs().amax((1, 2, 3), keepdim=True)).to(torch.uint8)
     train = ImageSet(images=pixels)
     query = ImageSet(images=torch.cat([pixels[5:6] // 2 + 60, pixels[:2].flip(3).transpose(2, 3)]))
-    found = Split(query=query, database=train, train=train).near_duplicates()
+    found = ImageSplit(query=query, database=train, train=train).near_duplicates()
     assert found == {"radius": 6, "queries": 1, "share": 1 / 3, "pairs": 1}
     small = ImageSet(images=pixels[:, :, :8])
-    assert Split(query=small, database=small, train=small).near_duplicates() is None
+    assert ImageSplit(query=small, database=small, train=small).near_duplicates() is None
 
 
 def test_other_images_under_a_known_name_are_refused(images: Path) -> None:

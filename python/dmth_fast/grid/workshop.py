@@ -10,7 +10,7 @@ from dmth_fast.learning.config import to_mapping
 from dmth_fast.learning.data import ImageSet, split_by_class
 from dmth_fast.learning.frozen import AnyTeacher
 from dmth_fast.learning.hasher import Hasher
-from dmth_fast.learning.protocols import Split, open_split
+from dmth_fast.learning.protocols import ImageSplit, open_split
 from dmth_fast.learning.teacher import FusedTeacher
 from dmth_fast.locks import holding
 from dmth_fast.pipeline import data_root, new_fusion, new_student, new_teacher
@@ -28,7 +28,7 @@ class Images(NamedTuple):
         validation: those held out, or None.
     """
 
-    split: Split
+    split: ImageSplit
     learned: ImageSet
     validation: ImageSet | None
 

@@ -57,7 +57,7 @@ def data_root(root: str | None) -> Path:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Split:
+class ImageSplit:
     """The images of one protocol; queries share no image with the others.
 
     Attributes:
@@ -108,7 +108,7 @@ class Split:
         return {name: getattr(self, name).split_hash() for name in ("query", "database", "train")}
 
 
-def open_split(protocol: str, data: DataConfig, root: Path, seed: int) -> Split:
+def open_split(protocol: str, data: DataConfig, root: Path, seed: int) -> ImageSplit:
     """Open the images of a protocol.
 
     Raises:
@@ -136,7 +136,7 @@ def open_split(protocol: str, data: DataConfig, root: Path, seed: int) -> Split:
     return split
 
 
-def _refuse_overlap(split: Split) -> None:
+def _refuse_overlap(split: ImageSplit) -> None:
     """Raise ValueError for queries with name and pixels of the database; two folders may share names."""
     position = {name: i for i, name in enumerate(split.database.names)}
     pairs = [(i, position[name]) for i, name in enumerate(split.query.names) if name in position]
@@ -150,7 +150,7 @@ def _refuse_overlap(split: Split) -> None:
             raise ValueError(f"queries must not be in the database, but {name} and perhaps others are")
 
 
-def _named(protocol: str, data: DataConfig, root: Path, seed: int) -> Split:
+def _named(protocol: str, data: DataConfig, root: Path, seed: int) -> ImageSplit:
     """Draw a protocol of the retrieval half from the opened images; one source or train and test."""
     if data.query is not None:
         whole = _opened(data, root)
@@ -167,7 +167,7 @@ def _named(protocol: str, data: DataConfig, root: Path, seed: int) -> Split:
     for role in (drawn.query, drawn.database, drawn.train):
         chosen = [sources[name].select(torch.from_numpy(rows)) for name, rows in role.items() if len(rows)]
         parts.append(join(chosen))
-    return Split(query=parts[0], database=parts[1], train=parts[2], drawn=drawn)
+    return ImageSplit(query=parts[0], database=parts[1], train=parts[2], drawn=drawn)
 
 
 def _refuse_other_images(protocol: str, sources: Mapping[str, ImageSet], side: int) -> None:
@@ -183,34 +183,34 @@ def _refuse_other_images(protocol: str, sources: Mapping[str, ImageSet], side: i
         )
 
 
-def _folder(data: DataConfig, root: Path, seed: int) -> Split:
+def _folder(data: DataConfig, root: Path, seed: int) -> ImageSplit:
     if data.query is not None:
         return _opened(data, root)
     if data.labels == "none":
         return _unlabelled(data, root, seed)
     images = open_images(_place(root, data.train), size=data.size, strict=data.strict)
     rest, held = split_by_class(images, fraction=data.query_fraction, seed=seed)
-    return Split(query=held, database=rest, train=rest)
+    return ImageSplit(query=held, database=rest, train=rest)
 
 
-def _unlabelled(data: DataConfig, root: Path, seed: int) -> Split:
+def _unlabelled(data: DataConfig, root: Path, seed: int) -> ImageSplit:
     images = open_images(_place(root, data.train), size=data.size, strict=data.strict, labels="none")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     count = min(len(images) - 1, max(1, round(len(images) * data.query_fraction)))
     held, rest = order[:count].sort().values, order[count:].sort().values
-    return Split(query=images.select(held), database=images.select(rest), train=images.select(rest))
+    return ImageSplit(query=images.select(held), database=images.select(rest), train=images.select(rest))
 
 
-def _digits(data: DataConfig, root: Path, seed: int) -> Split:
+def _digits(data: DataConfig, root: Path, seed: int) -> ImageSplit:
     del data, root
     train, test = digits(seed)
-    return Split(query=test, database=train, train=train)
+    return ImageSplit(query=test, database=train, train=train)
 
 
-def _few_digits(data: DataConfig, root: Path, seed: int) -> Split:
+def _few_digits(data: DataConfig, root: Path, seed: int) -> ImageSplit:
     del data, root
     train, test = digits(seed)
-    return Split(query=test, database=train, train=train.select(pick(train, 10, seed)))
+    return ImageSplit(query=test, database=train, train=train.select(pick(train, 10, seed)))
 
 
 def pick(images: ImageSet, per_class: int, seed: int) -> Tensor:
@@ -230,13 +230,13 @@ def pick(images: ImageSet, per_class: int, seed: int) -> Tensor:
     return torch.from_numpy(np.sort(np.concatenate(rows)))
 
 
-def _opened(data: DataConfig, root: Path) -> Split:
+def _opened(data: DataConfig, root: Path) -> ImageSplit:
     if data.train is None or data.query is None:
         raise ValueError(f"data.train and data.query must name images, got {data.train!r} and {data.query!r}")
     labels: Literal["folders", "none"] = "none" if data.labels == "none" else "folders"
     train = open_images(_place(root, data.train), size=data.size, strict=data.strict, labels=labels)
     query = open_images(_place(root, data.query), size=data.size, strict=data.strict, labels=labels)
-    return Split(query=query, database=train, train=train)
+    return ImageSplit(query=query, database=train, train=train)
 
 
 def _place(root: Path, path: str | None) -> str:
@@ -245,7 +245,7 @@ def _place(root: Path, path: str | None) -> str:
     return str(root / path)
 
 
-PROTOCOLS: dict[str, Callable[[DataConfig, Path, int], Split]] = {
+PROTOCOLS: dict[str, Callable[[DataConfig, Path, int], ImageSplit]] = {
     "folder": _folder,
     "digits": _digits,
     "digits-100": _few_digits,

@@ -16,7 +16,7 @@ from dmth_fast.comparison import Floats, paired_interval
 from dmth_fast.learning.config import to_mapping
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.macs import count_macs
-from dmth_fast.learning.protocols import Split, data_root
+from dmth_fast.learning.protocols import ImageSplit, data_root
 from dmth_fast.learning.recipes.pictures import Codes, draw_images
 from dmth_fast.learning.weights import load_weights, save_tensors
 from dmth_fast.methods import measure, speed
@@ -78,7 +78,7 @@ def kept_codes(path: Path, make: Callable[[], Codes]) -> Codes:
 
 
 def measure_hasher(
-    folder: Path, split: Split, hasher: Hasher, name: str, **extra: Any
+    folder: Path, split: ImageSplit, hasher: Hasher, name: str, **extra: Any
 ) -> tuple[dict[str, Any], Floats]:
     """The row of a hasher and each query's average precision; keeps its codes, draws what it finds."""
     codes = kept_codes(

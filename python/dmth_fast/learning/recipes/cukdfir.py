@@ -37,7 +37,7 @@ from dmth_fast.learning.distillation import FEATURE_TERMS
 from dmth_fast.learning.feature_distillation import ViewConfig, distil_features
 from dmth_fast.learning.frozen import AnyTeacher, open_frozen
 from dmth_fast.learning.hasher import Hasher
-from dmth_fast.learning.protocols import DataConfig, Split, open_split
+from dmth_fast.learning.protocols import DataConfig, ImageSplit, open_split
 from dmth_fast.learning.recipes.arms import Run, comparison, measure_hasher, with_seed
 from dmth_fast.learning.recipes.results import Row, write_result
 from dmth_fast.learning.stored import PREFIX
@@ -195,7 +195,7 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
 
 
 def fine_tune(
-    config: Config, split: Split, start: str, loss: str, bits: int, work: Run, progress: bool
+    config: Config, split: ImageSplit, start: str, loss: str, bits: int, work: Run, progress: bool
 ) -> Hasher:
     """Step 2 from scratch, from step 1, or from the teacher itself, at the size it taught at."""
     folder = work.out / f"{start}-{loss}-{bits}"
