@@ -243,7 +243,7 @@ def counters(session: Session, limit: float) -> dict[str, Any]:
                 "--clock-control",
                 "none",
                 "--kernel-name",
-                "regex:scan_kernel|tensor_collect|sliced_collect",
+                "regex:scan_kernel|tensor_collect|tensor_count|sliced_collect",
             ),
             *("--launch-skip", "2", "--launch-count", "9"),
             *("--section", "SpeedOfLight", "--section", "ComputeWorkloadAnalysis", "--section", "Occupancy"),

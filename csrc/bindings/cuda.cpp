@@ -169,7 +169,9 @@ PYBIND11_MODULE(_cuda, m) {
           });
     m.def("histograms", [](Address codes, std::int64_t rows, Address queries, std::int64_t count,
                            std::int64_t bytes, Address row_labels, Address query_labels, std::int64_t words,
-                           Address all, Address relevant, int device, Address stream) {
+                           Address all, Address relevant, const std::string& method, int device,
+                           Address stream) {
+        const Method chosen = method_of(method);
         const Codes database = codes_of(codes, rows, bytes), wanted = codes_of(queries, count, bytes);
         const auto labels = [words](Address data) {
             return words == 0 ? Labels{at<const std::int64_t>(data), nullptr, 0}
@@ -177,7 +179,7 @@ PYBIND11_MODULE(_cuda, m) {
         };
         on_device(device, [&] {
             histograms(database, wanted, labels(row_labels), labels(query_labels), at<std::int64_t>(all),
-                       at<std::int64_t>(relevant), machine_of(device), stream_of(stream));
+                       at<std::int64_t>(relevant), chosen, machine_of(device), stream_of(stream));
         });
     });
 }

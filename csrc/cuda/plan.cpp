@@ -124,6 +124,25 @@ Cut plan_scan(std::int64_t rows, std::int64_t queries, std::int64_t shared_of_qu
     return spread(rows, queries, tile, kMostWarps, 4, machine);
 }
 
+CountPlan plan_histograms(std::int64_t rows, std::int64_t queries, int bytes, std::int64_t counter_bytes,
+                          Method method, const Machine& machine) {
+    if (method == Method::kSliced) {
+        throw std::invalid_argument("histograms take method auto, popcount or tensor, got sliced");
+    }
+    if (method_of(method, rows, queries, bytes) == Method::kTensor) {
+        // Several blocks of 64 queries share a multiprocessor; of wide codes one block of 16 may fill it.
+        if (kTensorTile * counter_bytes <= std::min<std::int64_t>(kCountBudget, machine.shared_bytes)) {
+            return {Method::kTensor, spread(rows, queries, kTensorTile, kMostWarps, 4, machine)};
+        }
+        if (kTensorCountTile * counter_bytes <= machine.shared_bytes) {
+            return {Method::kTensor, spread(rows, queries, kTensorCountTile, kMostWarps, 4, machine)};
+        }
+        if (method == Method::kTensor)
+            refuse("a histogram", kTensorCountTile * counter_bytes, machine.shared_bytes);
+    }
+    return {Method::kPopcount, plan_scan(rows, queries, counter_bytes, machine)};
+}
+
 SearchPlan plan_search(std::int64_t rows, std::int64_t queries, int bytes, std::int64_t k, Method method,
                        const Machine& machine, std::int64_t budget) {
     SearchPlan plan{};

@@ -16,6 +16,7 @@ inline constexpr int kTileQueries = 8;    // queries that a block of the scan ho
 inline constexpr int kMostThreads = 256;  // threads of its blocks, at most
 inline constexpr int kMostWarps = kMostThreads / 32;
 inline constexpr int kTensorTile = 64;              // queries that a warp of the tensor core scan holds
+inline constexpr int kTensorCountTile = 16;         // the same, of its histograms of long codes
 inline constexpr int kSlicedTile = 128;             // queries that a block of the bit-sliced scan holds
 inline constexpr std::int64_t kMostSplits = 65535;  // blocks along y
 
@@ -82,6 +83,14 @@ struct RangePlan {
 // All rows against all queries in one pass without memory between blocks (distances, histograms);
 // `shared_of_query` is the shared memory that a block needs for each query of its tile.
 Cut plan_scan(std::int64_t rows, std::int64_t queries, std::int64_t shared_of_query, const Machine& machine);
+
+// Histograms of all rows for all queries: `counter_bytes` of shared memory a query.
+struct CountPlan {
+    Method method;  // kPopcount or kTensor
+    Cut cut;
+};
+CountPlan plan_histograms(std::int64_t rows, std::int64_t queries, int bytes, std::int64_t counter_bytes,
+                          Method method, const Machine& machine);
 
 SearchPlan plan_search(std::int64_t rows, std::int64_t queries, int bytes, std::int64_t k, Method method,
                        const Machine& machine, std::int64_t budget);

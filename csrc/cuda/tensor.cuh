@@ -25,4 +25,8 @@ namespace dmth_fast::cuda {
 // Rows of at most 64 bytes. The scan's tile is kTensorTile queries.
 void run_tensor_collect(const Scan& scan, int warps, cudaStream_t stream, const Collect& action);
 
+// The same, its sums counted; the tile is kTensorTile or kTensorCountTile queries. tensor_count.cu.
+void run_tensor_count(const Scan& scan, int warps, std::size_t shared, cudaStream_t stream,
+                      const CountAll& action);
+
 }  // namespace dmth_fast::cuda

@@ -41,8 +41,8 @@ void range_write(Codes codes, Codes queries, const std::uint8_t* filter, std::in
                  const RangePlan& plan, void* workspace, const std::int64_t* offsets, std::int32_t* distances,
                  std::int64_t* ids, DmthStream stream);
 
-// all, relevant: (queries, bins), zeroed here; bins is at least 8 * bytes + 1.
+// all, relevant: (queries, 8 * bytes + 1), zeroed here. `method`: kAuto, kPopcount or kTensor.
 void histograms(Codes codes, Codes queries, Labels code_labels, Labels query_labels, std::int64_t* all,
-                std::int64_t* relevant, const Machine& machine, DmthStream stream);
+                std::int64_t* relevant, Method method, const Machine& machine, DmthStream stream);
 
 }  // namespace dmth_fast::cuda

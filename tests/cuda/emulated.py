@@ -212,6 +212,7 @@ class EmulatedDevice:
             "emulate_histograms",
             *self._sets(codes, queries),
             *labels,
+            METHODS.index(settings.method),
             settings.multiprocessors,
             settings.shared_bytes,
             settings.seed,

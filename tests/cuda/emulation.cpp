@@ -154,12 +154,13 @@ int emulate_distances(const std::uint8_t* codes, long long rows, int bytes, cons
 int emulate_histograms(const std::uint8_t* codes, long long rows, int bytes, const std::uint8_t* queries,
                        long long count, const std::int64_t* row_classes, const std::int64_t* query_classes,
                        const std::uint64_t* row_masks, const std::uint64_t* query_masks, long long words,
-                       int multiprocessors, int shared_bytes, unsigned seed, std::int64_t* all,
+                       int method, int multiprocessors, int shared_bytes, unsigned seed, std::int64_t* all,
                        std::int64_t* relevant) {
     return guarded([&] {
         const Setup setup(multiprocessors, shared_bytes, seed);
         histograms({codes, rows, bytes}, {queries, count, bytes}, {row_classes, row_masks, words},
-                   {query_classes, query_masks, words}, all, relevant, setup.machine, nullptr);
+                   {query_classes, query_masks, words}, all, relevant, static_cast<Method>(method),
+                   setup.machine, nullptr);
     });
 }
 

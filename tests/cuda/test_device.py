@@ -124,6 +124,19 @@ def test_evaluation(multi_hot: bool, ties: str) -> None:
     torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("words", [0, 2])
+@pytest.mark.parametrize("bits", [12, 48, 64, 128, 200, 512])
+@pytest.mark.parametrize("method", ["popcount", "tensor"])
+def test_histograms(method: str, bits: int, words: int) -> None:
+    rng = np.random.default_rng(bits)
+    codes, queries = random_codes(20, 7001, bits, 0.2), random_codes(21, 133, bits, 0.2)
+    shapes = [(len(side), words) if words else len(side) for side in (codes, queries)]
+    labels = [rng.integers(0, 10, shape).astype(np.uint64 if words else np.int64) for shape in shapes]
+    found = cuda.histograms(on_device(codes), on_device(queries), *labels, bits, method)
+    for one, other in zip(found, native.histograms(codes, queries, *labels, bits), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_streamed_evaluation_counts_on_the_device() -> None:
     rng = np.random.default_rng(17)
     codes, queries = random_codes(18, 5000, 48, 0.2), random_codes(19, 200, 48, 0.2)

@@ -151,10 +151,22 @@ def test_histograms(emulated: EmulatedDevice, case: Any, setup: Settings, words:
     else:
         shapes = [(len(side), words) for side in (codes, queries)]
         labels = [rng.integers(0, 2**63, shape, dtype=np.uint64) & np.uint64(1 << 40 | 5) for shape in shapes]
+    wanted = allowed_for(replace(setup, method="tensor" if setup.method == "sliced" else setup.method), bits)
+    if 16 * 8 * (8 * codes.shape[1] + 1) > setup.shared_bytes:
+        wanted = replace(wanted, method="auto")  # tensor cores would need more shared memory
     equal(
-        emulated.histograms(codes, queries, *labels, bits, setup),
+        emulated.histograms(codes, queries, *labels, bits, wanted),
         reference.histograms(codes, queries, *labels, bits),
     )
+
+
+def test_histograms_refuse_what_does_not_fit(emulated: EmulatedDevice) -> None:
+    codes, labels = np.zeros((9, 64), np.uint8), np.zeros(9, np.int64)
+    small = Settings(method="tensor", shared_bytes=48 * 1024)
+    with pytest.raises(ValueError, match=r"a histogram needs a workspace of 65664 bytes .* 49152 bytes"):
+        emulated.histograms(codes, codes, labels, labels, 512, small)
+    with pytest.raises(ValueError, match="histograms take method auto, popcount or tensor, got sliced"):
+        emulated.histograms(codes, codes, labels, labels, 512, Settings(method="sliced"))
 
 
 @pytest.mark.parametrize("element", ["float16", "float32", "float64", "bool"])
