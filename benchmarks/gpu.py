@@ -228,7 +228,9 @@ def machine_code(session: Session, limit: float) -> dict[str, Any]:
     usage = session.command(["cuobjdump", "--dump-resource-usage", str(module)], limit / 2, "usage.log")[1]
     text = session.command(["cuobjdump", "--dump-sass", str(module)], limit / 2, "sass.log")[1]
     (session.out / "sass.log").unlink()
-    counts = {word: text.count(word) for word in ("POPC", "BMMA", "IMMA", "LOP3", "ATOMS", "LDL", "STL")}
+    counts = {
+        word: text.count(word) for word in ("POPC", "BMMA", "BGMMA", "IMMA", "LOP3", "ATOMS", "LDL", "STL")
+    }
     return {"instructions": counts, "usage": [line.strip() for line in usage.splitlines() if "REG:" in line]}
 
 
@@ -243,9 +245,9 @@ def counters(session: Session, limit: float) -> dict[str, Any]:
                 "--clock-control",
                 "none",
                 "--kernel-name",
-                "regex:scan_kernel|tensor_collect|tensor_count|sliced_collect",
+                "regex:scan_kernel|tensor_collect|tensor_count|warpgroup_collect|sliced_collect",
             ),
-            *("--launch-skip", "2", "--launch-count", "9"),
+            *("--launch-skip", "2", "--launch-count", "12"),
             *("--section", "SpeedOfLight", "--section", "ComputeWorkloadAnalysis", "--section", "Occupancy"),
             *(sys.executable, str(HERE / "gpu_parts.py"), "counted"),
         ],

@@ -42,10 +42,13 @@ Method method_of(const std::string& name) {
     if (name == "popcount") return Method::kPopcount;
     if (name == "tensor") return Method::kTensor;
     if (name == "sliced") return Method::kSliced;
-    throw std::invalid_argument("method must be auto, popcount, tensor or sliced, got '" + name + "'");
+    if (name == "warpgroup") return Method::kWarpgroup;
+    throw std::invalid_argument("method must be auto, popcount, tensor, sliced or warpgroup, got '" + name +
+                                "'");
 }
 
 const char* name_of(Method method) {
+    if (method == Method::kWarpgroup) return "warpgroup";
     return method == Method::kTensor ? "tensor" : method == Method::kSliced ? "sliced" : "popcount";
 }
 
@@ -73,6 +76,7 @@ py::dict device_of(int device) {
     result["name"] = std::string(properties.name);
     result["capability"] = py::make_tuple(machine.major, machine.minor);
     result["multiprocessors"] = machine.multiprocessors;
+    result["warpgroup"] = machine.warpgroup;
     result["l2_bytes"] = properties.l2CacheSize;
     result["memory_bytes"] = properties.totalGlobalMem;
     return result;

@@ -76,17 +76,24 @@ void shrink_to(Cut& cut, std::int64_t rows, std::int64_t bins, std::int64_t quer
                             " bytes may be used");
 }
 
-Method method_of(Method wanted, std::int64_t rows, std::int64_t queries, int bytes) {
-    if (wanted == Method::kTensor && bytes > kTensorBytes) {
-        throw std::invalid_argument("method tensor takes codes of at most 64 bytes, got " +
+Method method_of(Method wanted, std::int64_t rows, std::int64_t queries, int bytes, const Machine& machine) {
+    if ((wanted == Method::kTensor || wanted == Method::kWarpgroup) && bytes > kTensorBytes) {
+        const std::string name = wanted == Method::kTensor ? "tensor" : "warpgroup";
+        throw std::invalid_argument("method " + name + " takes codes of at most 64 bytes, got " +
                                     std::to_string(bytes));
+    }
+    if (wanted == Method::kWarpgroup && !machine.warpgroup) {
+        throw std::invalid_argument(
+            "method warpgroup needs a device of compute capability 9.0 and a build with code for it, got " +
+            std::to_string(machine.major) + "." + std::to_string(machine.minor) +
+            (machine.major == 9 ? " without such code" : ""));
     }
     if (wanted == Method::kSliced && bytes > kSlicedBytes) {
         throw std::invalid_argument("method sliced takes codes of at most 8 bytes, got " +
                                     std::to_string(bytes));
     }
     if (wanted != Method::kAuto) return wanted;
-    // Until the table of a device says otherwise: tensor cores from half a tile of queries on.
+    // Until the table of a device says otherwise: tensor cores from half a tile of queries on, by warps.
     return queries >= kTensorTile / 2 && bytes <= kTensorBytes && rows >= 4096 ? Method::kTensor
                                                                                : Method::kPopcount;
 }
@@ -95,6 +102,9 @@ Cut stage_cut(const Stage& stage, std::int64_t queries, int bytes, const Machine
     const std::int64_t rows = stage.end - stage.first;
     if (stage.method == Method::kPopcount) return spread(rows, queries, kTileQueries, kMostWarps, 4, machine);
     if (stage.method == Method::kTensor) return spread(rows, queries, kTensorTile, kMostWarps, 4, machine);
+    if (stage.method == Method::kWarpgroup) {
+        return spread(rows, queries, kTensorTile, kMostWarps / 4, 4, machine);
+    }
     const std::int64_t table = bytes <= 4 ? 16 * 1024 : 32 * 1024;
     const std::int64_t room = machine.shared_bytes - kSlicedTile * kSlicedQueryBytes;
     const auto warps = static_cast<int>(std::clamp<std::int64_t>(room / table, 1, 6));
@@ -126,10 +136,11 @@ Cut plan_scan(std::int64_t rows, std::int64_t queries, std::int64_t shared_of_qu
 
 CountPlan plan_histograms(std::int64_t rows, std::int64_t queries, int bytes, std::int64_t counter_bytes,
                           Method method, const Machine& machine) {
-    if (method == Method::kSliced) {
-        throw std::invalid_argument("histograms take method auto, popcount or tensor, got sliced");
+    if (method == Method::kSliced || method == Method::kWarpgroup) {
+        const std::string name = method == Method::kSliced ? "sliced" : "warpgroup";
+        throw std::invalid_argument("histograms take method auto, popcount or tensor, got " + name);
     }
-    if (method_of(method, rows, queries, bytes) == Method::kTensor) {
+    if (method_of(method, rows, queries, bytes, machine) == Method::kTensor) {
         // Several blocks of 64 queries share a multiprocessor; of wide codes one block of 16 may fill it.
         if (kTensorTile * counter_bytes <= std::min<std::int64_t>(kCountBudget, machine.shared_bytes)) {
             return {Method::kTensor, spread(rows, queries, kTensorTile, kMostWarps, 4, machine)};
@@ -167,7 +178,7 @@ SearchPlan plan_search(std::int64_t rows, std::int64_t queries, int bytes, std::
             if (first == 0) end = std::min(rows, first_rows);
             Stage stage{first, end, Method::kPopcount, {}};
             // The first stage takes every row, and that is the popcount scan's case.
-            if (first > 0) stage.method = method_of(method, end - first, queries, bytes);
+            if (first > 0) stage.method = method_of(method, end - first, queries, bytes, machine);
             stage.cut = stage_cut(stage, queries, bytes, machine);
             plan.stages.push_back(stage);
             first = end;

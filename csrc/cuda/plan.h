@@ -25,16 +25,17 @@ struct Machine {
     int shared_bytes;  // a block may ask for, with opt-in
     int major;         // compute capability
     int minor;
+    bool warpgroup = false;  // has the warpgroup's product, and this build has code for it
 };
 
-// How candidates are found: the popcount scan (any width), tensor cores (up to 512 bits) or bit slices (up to
-// 64); kAuto chooses.
-enum class Method { kAuto, kPopcount, kTensor, kSliced };
+// How candidates are found: the popcount scan (any width), tensor cores (up to 512 bits; by warps or, on 9.0,
+// by warpgroups) or bit slices (up to 64); kAuto chooses.
+enum class Method { kAuto, kPopcount, kTensor, kSliced, kWarpgroup };
 
 // How a set of rows is spread over warps.
 struct Cut {
     int tile;   // queries a block
-    int warps;  // warps a block, each with its own split
+    int warps;  // warps (of kWarpgroup: warpgroups) a block, each with its own split
     std::int64_t splits;
     std::int64_t rows_per_split;  // a multiple of 32
 };

@@ -10,6 +10,7 @@
 #include "launches.cuh"
 #include "sliced.cuh"
 #include "tensor.cuh"
+#include "warpgroup.cuh"
 
 namespace dmth_fast::cuda {
 namespace {
@@ -46,6 +47,8 @@ void collect(const Pass& pass, const Stage& stage, const SearchState& state) {
     const Collect action{state.bounds, state.counts, state.keys, state.capacity};
     if (stage.method == Method::kTensor) {
         run_tensor_collect(scan, stage.cut.warps, pass.stream, action);
+    } else if (stage.method == Method::kWarpgroup) {
+        run_warpgroup_collect(scan, stage.cut.warps, pass.stream, action);
     } else if (stage.method == Method::kSliced) {
         run_sliced_collect(scan, stage.cut.warps, pass.stream, action);
     } else {

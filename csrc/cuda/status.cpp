@@ -51,11 +51,13 @@ Status status() {
 }
 
 Machine machine_of(int device) {
-    const Machine machine{
-        attribute(cudaDevAttrMultiProcessorCount, device),
-        attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device) - 4096,  // the scan's own
-        attribute(cudaDevAttrComputeCapabilityMajor, device),
-        attribute(cudaDevAttrComputeCapabilityMinor, device)};
+    Machine machine{attribute(cudaDevAttrMultiProcessorCount, device),
+                    attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device) - 4096,  // the scan's own
+                    attribute(cudaDevAttrComputeCapabilityMajor, device),
+                    attribute(cudaDevAttrComputeCapabilityMinor, device)};
+#ifdef DMTH_FAST_CUDA_WARPGROUP
+    machine.warpgroup = machine.major == 9 && machine.minor == 0;
+#endif
     if (machine.major < kLeastMajor) {
         throw DeviceError("device " + std::to_string(device) + " has compute capability " +
                           std::to_string(machine.major) + "." + std::to_string(machine.minor) +

@@ -8,15 +8,6 @@ namespace {
 constexpr int kProducts = kTensorTile / kColumns;  // products that cover a tile
 constexpr int kNothing = -1;                       // a bound that no distance meets
 
-// A call and not inline: its addresses, for 32 sums of a lane, would be kept in registers through the whole
-// loop.
-__device__ __noinline__ void keep(const Collect action, std::int64_t query, int distance, std::int64_t row) {
-    const unsigned long long place = atomicAdd(action.counts + query, 1ull);
-    if (place < static_cast<unsigned long long>(action.capacity)) {
-        action.keys[query * action.capacity + static_cast<std::int64_t>(place)] = key_of(distance, row);
-    }
-}
-
 // C: links of the chain, 128 bits of code each.
 template <int C>
 __global__ void __launch_bounds__(kMostThreads) tensor_collect_kernel(const Scan scan, const Collect action) {
@@ -89,7 +80,7 @@ __global__ void __launch_bounds__(kMostThreads) tensor_collect_kernel(const Scan
                 if (sums[i] < 0 || index >= range.end || !allowed(scan.filter, index)) continue;
                 const std::int64_t query = first_query + kColumns * n + 2 * part + (i & 1);
                 const int distance = start[n][i & 1] + 128 * C - sums[i];
-                keep(action, query, distance, index);
+                keep_candidate(action, query, distance, index);
             }
             __syncwarp();  // the next product needs all lanes together
         }

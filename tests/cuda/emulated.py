@@ -18,7 +18,7 @@ Array = NDArray[Any]
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 CUDA = ROOT / "csrc" / "cuda"
-METHODS = ("auto", "popcount", "tensor", "sliced")
+METHODS = ("auto", "popcount", "tensor", "sliced", "warpgroup")
 ELEMENTS = {"float16": 0, "bfloat16": 1, "float32": 2, "float64": 3, "bool": 4}
 NO_NAN = 2**64 - 1
 
@@ -74,6 +74,7 @@ class Settings:
     method: str = "auto"
     multiprocessors: int = 2
     shared_bytes: int = 227 * 1024
+    major: int = 9  # of the compute capability; for plans
     budget: int = 1 << 26
     seed: int = 1
 
@@ -136,7 +137,7 @@ class EmulatedDevice:
         self._call(
             "emulate_search_plan",
             *(rows, queries, width, k, METHODS.index(settings.method)),
-            *(settings.multiprocessors, settings.shared_bytes, settings.budget, out),
+            *(settings.multiprocessors, settings.shared_bytes, settings.major, settings.budget, out),
         )
         passes = [Pass(*map(int, out[5 + 7 * i : 12 + 7 * i])) for i in range(2 + int(out[4]))]
         return Plan(*map(int, out[:4]), bound=passes[0], count=passes[1], stages=tuple(passes[2:]))

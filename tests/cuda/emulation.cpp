@@ -44,7 +44,7 @@ class Memory {
 struct Setup {
     Machine machine;
     explicit Setup(int multiprocessors, int shared_bytes, unsigned seed)
-        : machine{multiprocessors, shared_bytes, 9, 0} {
+        : machine{multiprocessors, shared_bytes, 9, 0, true} {
         emulator::device().random.seed(seed);
         emulator::device().launches = 0;
     }
@@ -75,10 +75,10 @@ long long emulation_launches() {
 // The plan of a search as numbers: workspace, queries a pass, capacity, rows of the bound, number of stages;
 // then for the bound, the counting and each stage: first row, end, method, tile, warps, splits, rows a split.
 int emulate_search_plan(long long rows, long long queries, int bytes, long long k, int method,
-                        int multiprocessors, int shared_bytes, long long budget, long long* out) {
+                        int multiprocessors, int shared_bytes, int major, long long budget, long long* out) {
     return guarded([&] {
         const SearchPlan plan = plan_search(rows, queries, bytes, k, static_cast<Method>(method),
-                                            {multiprocessors, shared_bytes, 9, 0}, budget);
+                                            {multiprocessors, shared_bytes, major, 0, major == 9}, budget);
         const auto cut = [&](long long first, long long end, Method how, const Cut& c) {
             for (const long long number :
                  {first, end, static_cast<long long>(how), static_cast<long long>(c.tile),

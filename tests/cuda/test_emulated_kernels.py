@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from emulated import NO_NAN, EmulatedDevice, Settings
+from emulated import METHODS, NO_NAN, EmulatedDevice, Settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ def cases(draw: st.DrawFn, max_rows: int = 700) -> tuple[Array, Array, int, np.r
 
 devices = st.builds(
     Settings,
-    method=st.sampled_from(("auto", "popcount", "tensor", "sliced")),
+    method=st.sampled_from(METHODS),
     multiprocessors=st.sampled_from((1, 3)),
     shared_bytes=st.sampled_from((48 * 1024, 227 * 1024)),
     budget=st.sampled_from((1 << 22, 1 << 26)),
@@ -52,7 +52,7 @@ devices = st.builds(
 
 def allowed_for(setup: Settings, bits: int) -> Settings:
     """The setup with a method that takes codes of this width."""
-    too_wide = bits > {"tensor": 512, "sliced": 64}.get(setup.method, 4096)
+    too_wide = bits > {"tensor": 512, "warpgroup": 512, "sliced": 64}.get(setup.method, 4096)
     return replace(setup, method="popcount") if too_wide else setup
 
 
@@ -79,7 +79,9 @@ def test_search(emulated: EmulatedDevice, case: Any, setup: Settings, data: st.D
     equal(emulated.search(codes, queries, k, wanted), reference.search(codes, queries, k))
 
 
-STAGED = [(method, bits) for method in ("popcount", "tensor") for bits in (12, 48, 64, 128, 200, 512)]
+STAGED = [
+    (method, bits) for method in ("popcount", "tensor", "warpgroup") for bits in (12, 48, 64, 128, 200, 512)
+]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,9 @@ def test_histograms(emulated: EmulatedDevice, case: Any, setup: Settings, words:
     else:
         shapes = [(len(side), words) for side in (codes, queries)]
         labels = [rng.integers(0, 2**63, shape, dtype=np.uint64) & np.uint64(1 << 40 | 5) for shape in shapes]
-    wanted = allowed_for(replace(setup, method="tensor" if setup.method == "sliced" else setup.method), bits)
+    wanted = allowed_for(
+        replace(setup, method=setup.method if setup.method in METHODS[:3] else "tensor"), bits
+    )
     if 16 * 8 * (8 * codes.shape[1] + 1) > setup.shared_bytes:
         wanted = replace(wanted, method="auto")  # tensor cores would need more shared memory
     equal(
@@ -165,8 +169,11 @@ def test_histograms_refuse_what_does_not_fit(emulated: EmulatedDevice) -> None:
     small = Settings(method="tensor", shared_bytes=48 * 1024)
     with pytest.raises(ValueError, match=r"a histogram needs a workspace of 65664 bytes .* 49152 bytes"):
         emulated.histograms(codes, codes, labels, labels, 512, small)
-    with pytest.raises(ValueError, match="histograms take method auto, popcount or tensor, got sliced"):
-        emulated.histograms(codes, codes, labels, labels, 512, Settings(method="sliced"))
+    for method in ("sliced", "warpgroup"):
+        with pytest.raises(
+            ValueError, match=f"histograms take method auto, popcount or tensor, got {method}"
+        ):
+            emulated.histograms(codes, codes, labels, labels, 512, Settings(method=method))
 
 
 @pytest.mark.parametrize("element", ["float16", "float32", "float64", "bool"])

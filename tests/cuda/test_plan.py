@@ -37,7 +37,7 @@ def test_every_row_is_visited_once_and_memory_suffices(
     emulated: EmulatedDevice, rows, queries, width, share, method, multiprocessors, shared_bytes, budget
 ) -> None:
     k = max(1, min(rows, int(rows**share)))
-    chosen = "auto" if width > {"tensor": 64, "sliced": 8}.get(method, 512) else method
+    chosen = "auto" if width > {"tensor": 64, "warpgroup": 64, "sliced": 8}.get(method, 512) else method
     setup = Settings(method=chosen, multiprocessors=multiprocessors, shared_bytes=shared_bytes, budget=budget)
     plan = emulated.search_plan(rows, queries, width, k, setup)
     assert plan.workspace_bytes <= budget + 256
@@ -63,6 +63,10 @@ def test_every_row_is_visited_once_and_memory_suffices(
 def test_methods_refuse_codes_that_are_too_wide(emulated: EmulatedDevice) -> None:
     with pytest.raises(ValueError, match="method tensor takes codes of at most 64 bytes, got 65"):
         emulated.search_plan(10**6, 100, 65, 10, Settings(method="tensor"))
+    with pytest.raises(ValueError, match="method warpgroup takes codes of at most 64 bytes, got 65"):
+        emulated.search_plan(10**6, 100, 65, 10, Settings(method="warpgroup"))
+    with pytest.raises(ValueError, match=r"method warpgroup needs a device of .* 9\.0 .*, got 10\.0"):
+        emulated.search_plan(10**6, 100, 8, 10, Settings(method="warpgroup", major=10))
     with pytest.raises(ValueError, match="method sliced takes codes of at most 8 bytes, got 9"):
         emulated.search_plan(10**6, 100, 9, 10, Settings(method="sliced"))
 

@@ -26,7 +26,7 @@ from dmth_fast.retrieval.arguments import (
 )
 from dmth_fast.retrieval.codes import MAX_BITS, num_bytes
 
-METHODS = ("auto", "popcount", "tensor", "sliced")
+METHODS = ("auto", "popcount", "tensor", "sliced", "warpgroup")
 _MOST_WORKSPACE = 2**30
 _NO_NAN = -1  # 2**64 - 1, read as int64
 _ELEMENTS = {
@@ -156,8 +156,9 @@ def search_rows(
         queries: (q, bytes) uint8, contiguous, on the same device.
         k: 1 to n, or 0 for an empty database; at most the rows that ``keep`` lets through.
         keep: (ceil(n / 8),) uint8, one bit a row, little: the rows that take part; None for all.
-        method: how candidates are found: "popcount" (any width), "tensor" (up to 512 bits), "sliced" (up to
-            64 bits); "auto" chooses by shape.
+        method: how candidates are found: "popcount" (any width), "tensor" (up to 512 bits), "warpgroup"
+            (the same by the instruction of compute capability 9.0), "sliced" (up to 64 bits); "auto" chooses
+            by shape.
         workspace_bytes: memory that may be used beside inputs and results; by default a gigabyte, or an
             eighth of the device's memory where that is less. With less, queries go in several passes.
 
