@@ -22,8 +22,9 @@ namespace {
 
 constexpr std::int64_t kGroupBytes = std::int64_t{64} << 20;  // of selected rows, at most, in one task
 
-// From here on selecting costs more than scanning, and a query is better not cut into slices.
-constexpr std::int64_t kManyRows = 1000;
+// Rows scanned for each row found, below which a query is better not cut into slices: each of them would find
+// its own k. Measured with 100 queries and two threads, 1 M and 10 M codes of 32 to 128 bits.
+constexpr std::int64_t kRowsOfFound = 10'000;
 
 // A sample of evenly spaced rows, and the bound that it suggests.
 class Sample {
@@ -74,8 +75,8 @@ void search_source(const Source& source, Codes queries, std::int64_t k, std::int
     const Kernels& kernels = *call.kernels;
     const std::int64_t bits = codes.bytes * 8;
     const std::int64_t most = std::clamp<std::int64_t>(kGroupBytes / (12 * k), 32, 1024);
-    const Cut cut(codes.rows, queries.rows, call.threads, most, source.blocks != nullptr && k >= kManyRows,
-                  k);
+    const bool share = source.blocks != nullptr && codes.rows / k <= kRowsOfFound;
+    const Cut cut(codes.rows, queries.rows, call.threads, most, share, k);
     const std::int64_t slices = cut.slices();
     const PlaneLayout layout(codes.bytes);
     const Sample sample(codes, sampled ? k : codes.rows);
