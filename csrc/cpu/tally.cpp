@@ -26,6 +26,7 @@ constexpr std::int64_t kSpanBytes = 16 << 20;  // planes that exist at one time
 constexpr std::int64_t kChunkBlocks = 31;      // additions that kernel "tally" takes between two sums
 constexpr std::int64_t kPlaneBytes = 1 << 20;  // planes of a chunk; each is read once for a batch of queries
 constexpr std::int64_t kSliceBytes = 512 << 10;  // slices of a batch of queries and a chunk of planes
+constexpr std::int64_t kSparse = 3;              // blocks for each row that is left, for kernel "tally"
 constexpr std::int64_t kCountBytes = 1 << 20;    // counts that one group of queries keeps
 
 // Planes of the rows at places [first, first + n), n at most a block.
@@ -90,7 +91,7 @@ struct Slices {
             group &= groups - 1;  // values are known modulo 2^levels
             const std::int64_t found =
                 kernels.tally(data, blocks, levels, which, masks == nullptr ? nullptr : masks->words, group,
-                              rows < blocks, counts + 8 * group);
+                              kSparse * rows < blocks, counts + 8 * group);
             rows -= found;
             return found;
         };
@@ -172,6 +173,7 @@ class GroupTally {
                                                 chunk, chunk_end));
                     }
                 }
+                begin_chunk();
                 for (std::int64_t block = chunk; block < chunk_end; ++block) slice(batch, block, chunk_end);
                 for (std::int64_t i = 0; i < batch.asked; ++i) count_query(i, chunk, chunk_end);
             }
@@ -234,8 +236,19 @@ class GroupTally {
         return slab_.at<Line>(0) + slot * chunk_blocks_ * slice_lines();
     }
 
-    void slice(const Batch& batch, std::int64_t block, std::int64_t end) {
+    // Where each query's slices of the first block of a chunk go; and the queries that jump from place to
+    // place.
+    void begin_chunk() {
+        jumping_.clear();
         for (std::size_t i = 0; i < orders_.size(); ++i) {
+            const Order& order_of = orders_[i];
+            into_[i] = slices_of(static_cast<std::int64_t>(i))->words;
+            if (order_of.from < order_of.to) jumping_.push_back(i);
+        }
+    }
+
+    void slice(const Batch& batch, std::int64_t block, std::int64_t end) {
+        for (const std::size_t i : jumping_) {
             const std::int64_t place = orders_[i].place(block) * slice_lines();
             into_[i] = slices_of(static_cast<std::int64_t>(i))[place].words;
         }
@@ -251,6 +264,8 @@ class GroupTally {
             kernels_.slice(planes, layout_.bytes, run, ahead, into);
             into += run.count;
         }
+        const std::int64_t step = slice_lines() * kBlockWords;
+        for (std::int64_t i = 0; i < batch.asked; ++i) into_[static_cast<std::size_t>(i)] += step;
     }
 
     void count_query(std::int64_t slot, std::int64_t chunk, std::int64_t chunk_end) {
@@ -295,6 +310,7 @@ class GroupTally {
     std::vector<Order> orders_;  // of the batch at work
     Slab slab_;
     std::vector<std::uint64_t*> into_;  // where a block's slices of each query go
+    std::vector<std::size_t> jumping_;  // those that are not one after another
 };
 
 // Queries of a group: as many groups for each thread, and their counts stay in the cache.
