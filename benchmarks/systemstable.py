@@ -101,7 +101,11 @@ def systems_aims(open_result: Callable[[str], Result | None]) -> list[str]:
         ]
         above = all(item["low"] > 0 for item in linear)
         lines.append(_aim(f"SAKDH, {data}: teacher above ITQ on CCA, mAP", linear, above))
-    for name, data in (("qiang-corel5k-frozen", "Corel5k, frozen"), ("qiang-cifar100", "CIFAR-100")):
+    for name, data in (
+        ("qiang-corel5k-frozen", "Corel5k, frozen"),
+        ("qiang-corel5k", "Corel5k, fine-tuned"),
+        ("qiang-cifar100", "CIFAR-100"),
+    ):
         for loss in ("isdh", "idhn", "cosine"):
             reference = f"{loss}, 0/1 similarity"
             result = open_result(name)
