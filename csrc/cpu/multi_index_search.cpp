@@ -20,8 +20,6 @@ constexpr double kPosting = .45;
 
 // Up to this part of the price a search goes on without a forecast: the first keys are what it is made from.
 constexpr double kExplored = .1;
-// A forecast beyond this part of the price ends it: forecasts err, and leaving late is paid twice.
-constexpr double kMargin = .85;
 
 // How much nearer the k-th row will prove than the best k that have turned up, by the part of the price that
 // was spent on them.
@@ -191,7 +189,7 @@ class TableSearcher final : public MultiIndex::Searcher {
             if (effort.cost + step > kExplored * price) {  // what was spent is spent: the rest decides
                 const double left = std::max(step, rest(effort.radius, goal(effort.cost / price)));
                 effort.expected = effort.cost + std::min(exhaustion(), left);
-                if (effort.expected - effort.cost > kMargin * price) return false;
+                if (effort.expected - effort.cost > price) return false;
             }
             if (step > exhaustion()) {
                 side.stretches.resize(std::max<std::size_t>(side.stretches.size(), 1));
