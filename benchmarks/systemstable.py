@@ -109,8 +109,6 @@ def systems_aims(open_result: Callable[[str], Result | None]) -> list[str]:
         for loss in ("isdh", "idhn", "cosine"):
             reference = f"{loss}, 0/1 similarity"
             result = open_result(name)
-            if not _items(result, loss, reference, "map", WIDTHS):
-                result = open_result(f"{name}-losses")
             if name != "qiang-cifar100":
                 items = _items(result, loss, reference, "map", WIDTHS)
                 aim = f"Qiang, {data}: {loss} 1.04 times its 0/1 reference in mAP"
