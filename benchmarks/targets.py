@@ -156,9 +156,8 @@ def _gained(cores: Rows, threads: int) -> str:
     return (
         f"{threads} threads: what the other processors of this host give, the cache and memory that they "
         f"share, and what one thread does alone, which weighs in short calls.{known} With k = 5,000 of 10 M "
-        "codes what a thread notes, fetches and merges (`Selector`, `extract`) took 1.5 times as many "
-        "samples of a profile as with one thread, its arithmetic 1.1 times: lists of some 100 kB a query and "
-        "rows read at random, out of a cache that two threads share."
+        "codes it is what a thread notes, fetches and merges (`Selector`, `extract`): lists of some 100 kB a "
+        "query and rows read at random, out of a cache that two threads share."
     )
 
 

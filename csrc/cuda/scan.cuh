@@ -236,13 +236,17 @@ __global__ void __launch_bounds__(kMostThreads) scan_wide_kernel(const Scan scan
     action.end(scan, at);
 }
 
+// Blocks of a scan: tiles of queries, and as many splits a block.
+inline dim3 grid_of(const Scan& scan, int splits_of_block) {
+    return dim3(static_cast<unsigned>((scan.queries.count + scan.tile - 1) / scan.tile),
+                static_cast<unsigned>((scan.splits + splits_of_block - 1) / splits_of_block));
+}
+
 // Runs an action over a scan. `shared` is the action's dynamic shared memory.
 template <class Action>
 void run_scan(const char* name, const Scan& scan, int warps_of_block, std::size_t shared, cudaStream_t stream,
               const Action& action) {
-    const auto tiles = static_cast<unsigned>((scan.queries.count + scan.tile - 1) / scan.tile);
-    const auto row_blocks = static_cast<unsigned>((scan.splits + warps_of_block - 1) / warps_of_block);
-    const dim3 grid(tiles, row_blocks);
+    const dim3 grid = grid_of(scan, warps_of_block);
     const auto threads = static_cast<unsigned>(32 * warps_of_block);
     switch (word_class(scan.codes.bytes)) {
         case 1:

@@ -176,12 +176,10 @@ __global__ void __launch_bounds__(kMostThreads) sliced_collect_kernel(const Scan
 
 template <int W>
 void run(const Scan& scan, int warps_of_block, cudaStream_t stream, const Collect& action) {
-    const auto tiles = static_cast<unsigned>((scan.queries.count + scan.tile - 1) / scan.tile);
-    const auto row_blocks = static_cast<unsigned>((scan.splits + warps_of_block - 1) / warps_of_block);
     const std::size_t shared =
         static_cast<std::size_t>(scan.tile) * sizeof(SlicedQuery<W>) +
         static_cast<std::size_t>(warps_of_block) * SlicedQuery<W>::kItems * kPatterns * 128;
-    launch("search: collect by bit slices", sliced_collect_kernel<W>, dim3(tiles, row_blocks),
+    launch("search: collect by bit slices", sliced_collect_kernel<W>, grid_of(scan, warps_of_block),
            static_cast<unsigned>(32 * warps_of_block), shared, stream, scan, action);
 }
 

@@ -35,13 +35,8 @@ __global__ void __launch_bounds__(kMostThreads) tensor_count_kernel(const Scan s
     for (std::int64_t base = range.first; base < range.end; base += kRowsOfProduct) {
         const std::int64_t low = base + group, high = low + 8;
         const bool here[2] = {low < range.end, high < range.end};
-        const std::uint8_t* words = scan.codes.data + low * scan.codes.bytes;
         std::uint32_t row[C], row8[C];
-#pragma unroll
-        for (int c = 0; c < C; ++c) {
-            row[c] = here[0] ? load_word(scan.codes, words, 4 * c + part) : 0;
-            row8[c] = here[1] ? load_word(scan.codes, words + 8 * scan.codes.bytes, 4 * c + part) : 0;
-        }
+        load_pair<C>(scan, low, range.end, part, row, row8);
         const std::int64_t context[2] = {action.context(low, here[0]), action.context(high, here[1])};
 #pragma unroll
         for (int n = 0; n < P; ++n) {
@@ -60,31 +55,17 @@ __global__ void __launch_bounds__(kMostThreads) tensor_count_kernel(const Scan s
     action.end(scan, at);
 }
 
-template <int C>
-void run_chain(const Scan& scan, dim3 grid, unsigned threads, std::size_t shared, cudaStream_t stream,
-               const CountAll& action) {
-    const char* name = "histograms by tensor cores";
-    if (scan.tile == kTensorTile) {
-        launch(name, tensor_count_kernel<C, kTensorTile / kColumns>, grid, threads, shared, stream, scan,
-               action);
-    } else {
-        launch(name, tensor_count_kernel<C, kTensorCountTile / kColumns>, grid, threads, shared, stream, scan,
-               action);
-    }
-}
-
 }  // namespace
 
 void run_tensor_count(const Scan& scan, int warps_of_block, std::size_t shared, cudaStream_t stream,
                       const CountAll& action) {
-    const auto tiles = static_cast<unsigned>((scan.queries.count + scan.tile - 1) / scan.tile);
-    const auto row_blocks = static_cast<unsigned>((scan.splits + warps_of_block - 1) / warps_of_block);
-    const dim3 grid(tiles, row_blocks);
-    const auto threads = static_cast<unsigned>(32 * warps_of_block);
-    if (scan.codes.bytes <= 16) return run_chain<1>(scan, grid, threads, shared, stream, action);
-    if (scan.codes.bytes <= 32) return run_chain<2>(scan, grid, threads, shared, stream, action);
-    if (scan.codes.bytes <= 64) return run_chain<4>(scan, grid, threads, shared, stream, action);
-    throw std::invalid_argument("tensor cores take codes of at most 512 bits");
+    with_chain(scan.codes.bytes, [&](auto links) {
+        constexpr int C = decltype(links)::value;
+        const auto kernel = scan.tile == kTensorTile ? tensor_count_kernel<C, kTensorTile / kColumns>
+                                                     : tensor_count_kernel<C, kTensorCountTile / kColumns>;
+        launch("histograms by tensor cores", kernel, grid_of(scan, warps_of_block),
+               static_cast<unsigned>(32 * warps_of_block), shared, stream, scan, action);
+    });
 }
 
 }  // namespace dmth_fast::cuda

@@ -5,9 +5,7 @@
 namespace dmth_fast::cuda {
 namespace {
 
-constexpr int kProducts = kTensorTile / kColumns;
 constexpr std::int64_t kRowsOfGroup = 4 * kRowsOfProduct;
-constexpr int kNothing = -1;  // a bound that no distance meets
 
 // The staged queries of one link of a chain: for each 8 of them their 4 words each, then the complements.
 // These are the core matrices of 8 columns and 16 bytes that the instruction reads.
@@ -88,44 +86,23 @@ __global__ void __launch_bounds__(kMostThreads)
         core[0] = bits;
         core[kCoreWords] = ~bits;
     }
-    int start[kProducts][2];  // of the sums of queries 8 n + 2 part and the next
-    bool wanted = false;
-#pragma unroll
-    for (int n = 0; n < kProducts; ++n) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-            const std::int64_t owner = first_query + kColumns * n + 2 * part + i;
-            const int bound = owner < scan.queries.count ? action.bound(owner) : kNothing;
-            start[n][i] = bound < 0 ? kNothing - 128 * C : bound - 128 * C;
-            wanted |= bound >= 0;
-        }
-    }
+    int start[kProducts][2];
+    const bool wanted = start_sums<C>(scan, action, first_query, part, start);
     publish_staged();
     if (!any(wanted)) return;  // the same in all warps: they hold the same queries
 
-    std::uint32_t next[C], next8[C];
-    const auto load = [&](std::int64_t base) {
-        const std::int64_t low = base + kRowsOfProduct * (warp() % 4) + group;
-        const std::uint8_t* words = scan.codes.data + low * scan.codes.bytes;
-#pragma unroll
-        for (int c = 0; c < C; ++c) {
-            next[c] = low < range.end ? load_word(scan.codes, words, 4 * c + part) : 0;
-            next8[c] = low + 8 < range.end
-                           ? load_word(scan.codes, words + 8 * static_cast<std::int64_t>(scan.codes.bytes),
-                                       4 * c + part)
-                           : 0;
-        }
-    };
-    load(range.first);
+    const std::int64_t place = kRowsOfProduct * (warp() % 4) + group;  // of this lane's first row
+    std::uint32_t next[C], next8[C];  // loaded a step ahead of their products
+    load_pair<C>(scan, range.first + place, range.end, part, next, next8);
     for (std::int64_t base = range.first; base < range.end; base += kRowsOfGroup) {
-        const std::int64_t low = base + kRowsOfProduct * (warp() % 4) + group, high = low + 8;
+        const std::int64_t low = base + place;
         std::uint32_t row[C], row8[C];
 #pragma unroll
         for (int c = 0; c < C; ++c) {
             row[c] = next[c];
             row8[c] = next8[c];
         }
-        load(base + kRowsOfGroup);
+        load_pair<C>(scan, low + kRowsOfGroup, range.end, part, next, next8);
         int sums[kProducts][4];
 #pragma unroll
         for (int n = 0; n < kProducts; ++n) {
@@ -140,13 +117,8 @@ __global__ void __launch_bounds__(kMostThreads)
         if (!any(none >= 0)) continue;
 #pragma unroll
         for (int n = 0; n < kProducts; ++n) {
-#pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                const std::int64_t index = i < 2 ? low : high;
-                if (sums[n][i] < 0 || index >= range.end || !allowed(scan.filter, index)) continue;
-                const std::int64_t query = first_query + kColumns * n + 2 * part + (i & 1);
-                keep_candidate(action, query, start[n][i & 1] + 128 * C - sums[n][i], index);
-            }
+            keep_hits<C>(scan, action, first_query + kColumns * n + 2 * part, low, range.end, start[n],
+                         sums[n]);
         }
         __syncwarp();  // the next product needs all lanes together
     }
@@ -155,20 +127,10 @@ __global__ void __launch_bounds__(kMostThreads)
 }  // namespace
 
 void run_warpgroup_collect(const Scan& scan, int groups, cudaStream_t stream, const Collect& action) {
-    const auto tiles = static_cast<unsigned>((scan.queries.count + scan.tile - 1) / scan.tile);
-    const auto row_blocks = static_cast<unsigned>((scan.splits + groups - 1) / groups);
-    const dim3 grid(tiles, row_blocks);
-    const auto threads = static_cast<unsigned>(4 * 32 * groups);
-    const char* name = "search: collect by warpgroups";
-    if (scan.codes.bytes <= 16) {
-        launch(name, warpgroup_collect_kernel<1>, grid, threads, 0, stream, scan, action);
-    } else if (scan.codes.bytes <= 32) {
-        launch(name, warpgroup_collect_kernel<2>, grid, threads, 0, stream, scan, action);
-    } else if (scan.codes.bytes <= 64) {
-        launch(name, warpgroup_collect_kernel<4>, grid, threads, 0, stream, scan, action);
-    } else {
-        throw std::invalid_argument("warpgroups take codes of at most 512 bits");
-    }
+    with_chain(scan.codes.bytes, [&](auto links) {
+        launch("search: collect by warpgroups", warpgroup_collect_kernel<decltype(links)::value>,
+               grid_of(scan, groups), static_cast<unsigned>(4 * 32 * groups), 0, stream, scan, action);
+    });
 }
 
 }  // namespace dmth_fast::cuda
