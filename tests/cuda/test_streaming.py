@@ -1,10 +1,15 @@
 """Merging of chunks and the index on a device, as far as they need none."""
 
+import math
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from dmth_fast.retrieval import native
+from dmth_fast.retrieval.cuda import planned
 from dmth_fast.retrieval.device_index import DeviceIndex
 from dmth_fast.retrieval.index import Index
 from dmth_fast.retrieval.streaming import keys_of, merged, results_of, rows_of_chunk, search_streamed
@@ -43,6 +48,51 @@ def test_streaming_wants_queries_on_a_device() -> None:
         search_streamed(CODES, torch.from_numpy(QUERIES), 3)
     with pytest.raises(TypeError, match="codes must be uint8"):
         search_streamed(CODES.astype(np.int64), torch.from_numpy(QUERIES), 3)
+
+
+def full(memory: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let no ``Tensor.new_empty`` give more than ``memory`` bytes; return the sizes asked for."""
+    asked: list[int] = []
+    new_empty = torch.Tensor.new_empty
+
+    def limited(self: torch.Tensor, size: tuple[int, ...], **options: Any) -> torch.Tensor:
+        asked.append(math.prod(size))
+        if asked[-1] > memory:
+            raise torch.OutOfMemoryError(f"tried to allocate {asked[-1]} bytes")
+        return new_empty(self, size, **options)
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", limited)
+    return asked
+
+
+def test_a_full_device_gets_a_smaller_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def plan_within(most: int) -> SimpleNamespace:
+        if most < 256:
+            raise MemoryError(f"needs a workspace of 256 bytes, but only {most} bytes may be used")
+        return SimpleNamespace(workspace_bytes=most // 256 * 256)
+
+    codes = torch.from_numpy(CODES)
+    asked = full(1500, monkeypatch)
+    plan, workspace = planned(plan_within, codes, 10_000)
+    assert asked == [9984, 4864, 2304, 1024]
+    assert (plan.workspace_bytes, len(workspace)) == (1024, 1024)
+    full(100, monkeypatch)
+    with pytest.raises(MemoryError, match="256 bytes, but only 128 bytes") as caught:
+        planned(plan_within, codes, 10_000)
+    assert isinstance(caught.value.__cause__, torch.OutOfMemoryError)
+    with pytest.raises(MemoryError, match="only 10 bytes"):
+        planned(plan_within, codes, 10)
+
+
+def test_an_index_on_a_full_device_grows_by_no_more_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = DeviceIndex(16, device="cpu")
+    index.add(CODES[:600])
+    full(1600, monkeypatch)
+    index.add(CODES[600:800])
+    np.testing.assert_array_equal(index.rows().numpy(), CODES[:800])
+    with pytest.raises(torch.OutOfMemoryError):
+        index.add(CODES[800:])
+    np.testing.assert_array_equal(index.rows().numpy(), CODES[:800])
 
 
 def test_the_index_grows() -> None:

@@ -10,6 +10,7 @@ Results are those of the CPU, bit for bit. Only :mod:`dmth_fast.retrieval.ops` a
 import this module, for tensors that are on one already.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -160,7 +161,8 @@ def search_rows(
             (the same by the instruction of compute capability 9.0), "sliced" (up to 64 bits); "auto" chooses
             by shape.
         workspace_bytes: memory that may be used beside inputs and results; by default a gigabyte, or an
-            eighth of the device's memory where that is less. With less, queries go in several passes.
+            eighth of the device's memory where that is less. With less, queries go in several passes; where
+            the device has not so much left, less is taken.
 
     Raises:
         ValueError: unknown method, or ``keep`` of another form.
@@ -179,11 +181,10 @@ def search_rows(
     ids = codes.new_empty(shape, dtype=torch.int64)
     if not distances.numel():
         return distances, ids
-    device = _index_of(codes)
-    plan = module.search_plan(
-        len(codes), len(queries), codes.shape[1], k, method, device, workspace_bytes or _budget(codes)
+    sizes = (len(codes), len(queries), codes.shape[1], k, method, _index_of(codes))
+    plan, workspace = planned(
+        lambda most: module.search_plan(*sizes, most), codes, workspace_bytes or _budget(codes)
     )
-    workspace = codes.new_empty((plan.workspace_bytes,))
     module.search(
         plan,
         codes.data_ptr(),
@@ -212,10 +213,8 @@ def range_search(
             database.new_empty((0,), dtype=torch.int32),
             database.new_empty((0,), dtype=torch.int64),
         )
-    plan = module.range_plan(
-        len(database), len(wanted), database.shape[1], _index_of(database), _budget(database)
-    )
-    workspace = database.new_empty((plan.workspace_bytes,))
+    sizes = (len(database), len(wanted), database.shape[1], _index_of(database))
+    plan, workspace = planned(lambda most: module.range_plan(*sizes, most), database, _budget(database))
     counts = database.new_empty((len(wanted),), dtype=torch.int64)
     inputs = (plan, database.data_ptr(), wanted.data_ptr(), 0, limit, workspace.data_ptr())
     module.range_count(*inputs, counts.data_ptr(), *_place(database))
@@ -270,6 +269,29 @@ def histograms(
         *_place(database),
     )
     return every[:, : bits + 1].cpu().numpy(), relevant[:, : bits + 1].cpu().numpy()
+
+
+def planned(plan_within: Callable[[int], Any], codes: Tensor, most: int) -> tuple[Any, Tensor]:
+    """A plan and its workspace beside ``codes``, of half the bytes for as long as the device is too full.
+
+    Args:
+        plan_within: makes a plan of at most so many bytes, or raises MemoryError naming what it needs.
+        codes: on the device.
+        most: bytes to begin with.
+
+    Raises:
+        MemoryError: not even one tile of queries fits; its cause is the device's refusal, if there was one.
+    """
+    refusal: torch.OutOfMemoryError | None = None
+    while True:
+        try:
+            plan = plan_within(most)
+        except MemoryError as error:
+            raise error from refusal
+        try:
+            return plan, codes.new_empty((plan.workspace_bytes,))
+        except torch.OutOfMemoryError as error:
+            refusal, most = error, int(plan.workspace_bytes) // 2
 
 
 def _sets(codes: Tensor, queries: Tensor) -> tuple[int, int, int, int, int]:

@@ -17,8 +17,8 @@ from dmth_fast.retrieval.search import RangeResult, SearchResult
 class DeviceIndex:
     """An exact index whose codes and searches are on one device; ids are row numbers in the order of adding.
 
-    Codes are held in one tensor that doubles when full. Queries are tensors on that device, and so are the
-    results; both are those of the CPU's index, bit for bit.
+    Codes are held in one tensor that doubles when full, where the device has so much left. Queries are
+    tensors on that device, and so are the results; both are those of the CPU's index, bit for bit.
 
     Args:
         bits: bits of a code, 1 to 4096; every code and query is checked against it.
@@ -82,8 +82,10 @@ class DeviceIndex:
             rows = torch.from_numpy(checked_array(codes, "codes", self._bits))
         first, count = self._count, self._count + len(rows)
         if count > len(self._store):
-            shape = (max(count, 2 * len(self._store)), self._store.shape[1])
-            grown = torch.empty(shape, dtype=torch.uint8, device=self._device)
+            try:
+                grown = self._store.new_empty((max(count, 2 * len(self._store)), self._store.shape[1]))
+            except torch.OutOfMemoryError:
+                grown = self._store.new_empty((count, self._store.shape[1]))
             grown[:first] = self._store[:first]
             self._store = grown
         self._store[first:count] = rows.to(self._device)
