@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from aims import DISTILLED
+
 __all__ = ["recipe_command", "systems_aims", "systems_table"]
 
 Result = Mapping[str, Any]
@@ -16,6 +18,20 @@ SYSTEMS: tuple[tuple[str, str, str, str, tuple[tuple[str, str, str], ...]], ...]
         "cifar10-dmth",
         "CIFAR-10, official split",
         (("student, distilled", "student, labels only", "map"),),
+    ),
+    (
+        "DMTH",
+        "docs/results.md#few-labels",
+        "cifar10-5k-long",
+        "CIFAR-10, 5,000 labels",
+        ((f"{DISTILLED} + logit, unlabelled images", "attention", "map"),),
+    ),
+    (
+        "DMTH",
+        "docs/results.md#without-labels",
+        "cifar10-label-free",
+        "CIFAR-10, no labels",
+        (("feature + code + relational", "ITQ of mobilenet_v2", "map"),),
     ),
     (
         "CUKDFIR",
