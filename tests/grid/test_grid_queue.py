@@ -13,7 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from dmth_fast.grid.cells import run_cell
+from dmth_fast.grid.cells import read, run_cell
 from dmth_fast.grid.command import run as run_command
 from dmth_fast.grid.config import load_grid
 from dmth_fast.grid.queue import CELLS, folder_of, states, work
@@ -73,6 +73,19 @@ def test_a_killed_and_a_stopped_run_end_with_the_bits_of_an_undisturbed_one(
     assert work(grid, whole, progress=False).done == 2
     assert model(out, small) == model(whole, small)
     assert work(grid, whole, progress=False).done == 0
+
+
+def test_the_seconds_of_a_cell_hold_those_of_the_processes_before(small: Path, tmp_path: Path) -> None:
+    grid, out = load_grid(small), tmp_path / "out"
+    lines = folder_of(out, grid.cells[0]) / "run" / "metrics.jsonl"
+    while not lines.exists():
+        work(grid, out, seconds=1e-3, progress=False)
+    trained = [json.loads(line) for line in lines.read_text().splitlines()]
+    lines.write_text("".join(json.dumps({**line, "seconds": 1000.0}) + "\n" for line in trained))
+    work(grid, out, progress=False)
+    result = read(folder_of(out, grid.cells[0]))
+    assert result is not None
+    assert 1000 * len(trained) < result["seconds"] < 1000 * len(trained) + 900
 
 
 def test_time_stops_between_cells_and_after_an_epoch(small: Path, tmp_path: Path) -> None:

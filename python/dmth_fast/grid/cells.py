@@ -14,6 +14,7 @@ from dmth_fast.atomic import write_json
 from dmth_fast.attention import plot_weights
 from dmth_fast.grid.config import Cell
 from dmth_fast.grid.workshop import Workshop
+from dmth_fast.learning.training import METRICS
 from dmth_fast.learning.weights import load_weights, save_tensors
 from dmth_fast.methods import Floats, Measured
 
@@ -21,6 +22,7 @@ __all__ = ["RESULT", "queries", "read", "run_cell"]
 
 RESULT = "result.json"
 _QUERIES = "queries.safetensors"
+_RUN = "run"
 
 
 def run_cell(cell: Cell, folder: Path, workshop: Workshop, *, progress: bool) -> dict[str, Any]:
@@ -33,12 +35,13 @@ def run_cell(cell: Cell, folder: Path, workshop: Workshop, *, progress: bool) ->
         progress: show progress on standard error.
 
     Returns:
-        What the result holds: the cell's place, ``rows``, ``seconds`` of this process, split and history.
+        What the result holds: the cell's place, ``rows``, split, history and ``seconds``: of this process and
+        of the epochs that earlier ones have trained.
 
     Raises:
         OutOfTimeError: the time given is over; the checkpoint is kept.
     """
-    begin = time.perf_counter()
+    begin, before = time.perf_counter(), _seconds_trained(folder / _RUN)
     if cell.config.threads:
         torch.set_num_threads(cell.config.threads)
     images = workshop.images(cell.config)
@@ -62,7 +65,7 @@ def run_cell(cell: Cell, folder: Path, workshop: Workshop, *, progress: bool) ->
             "classes": len(images.split.train.classes),
         },
         "rows": [item.row for item in found],
-        "seconds": round(time.perf_counter() - begin, 1),
+        "seconds": round(before + time.perf_counter() - begin, 1),
         "history": history,
     }
     tensors = {}
@@ -90,6 +93,13 @@ def queries(folder: Path, row: int) -> dict[str, Floats]:
     return {key: np.asarray(tensors[f"{row}.{name}"]) for key, name in names.items()}
 
 
+def _seconds_trained(run_dir: Path) -> float:
+    """The seconds of the epochs that a training has left in ``run_dir``; 0 where there is none."""
+    path = run_dir / METRICS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return sum(float(json.loads(line)["seconds"]) for line in lines)
+
+
 Found = tuple[list[Measured], list[dict[str, float]]]
 
 
@@ -103,7 +113,7 @@ def _student(cell: Cell, folder: Path, workshop: Workshop, progress: bool) -> Fo
         validation=images.validation,
         unlabelled=unlabelled,
         progress=progress,
-        run_dir=folder / "run",
+        run_dir=folder / _RUN,
         resume=True,
     )
     hasher.save(folder / "student")
