@@ -20,6 +20,9 @@ _CLASSES = 20
 
 _EXAMPLES = 8
 
+_PITCH = 1.95
+"""From one teacher's images to the next one's, in sides of an image: room for the words between them."""
+
 
 def plot_weights(
     weights: NDArray[np.float32],
@@ -52,7 +55,7 @@ def plot_weights(
     present = [c for c in range(len(images.classes)) if (labels == c).any()]
     means = np.stack([weights[labels == c].mean(0) for c in present])
     shown = np.sort(np.argsort(-means.std(1), kind="stable")[:_CLASSES])
-    figure = new_figure(11.5, max(3.6, 1.3 + 0.3 * len(shown), 1.2 + 1.05 * len(teachers)))
+    figure = new_figure(11.5, max(3.6, 1.3 + 0.3 * len(shown), 1.2 + 1.25 * len(teachers)))
     left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.6))
     _draw_means(left, means[shown], [images.classes[present[c]] for c in shown], teachers)
     _draw_examples(right, weights, images, teachers)
@@ -89,10 +92,10 @@ def _draw_examples(
     axes: "Axes", weights: NDArray[np.float32], images: ImageSet, teachers: Sequence[str]
 ) -> None:
     labels = images.required_labels("a picture of attention").numpy()
-    axes.set(xlim=(-0.1, _EXAMPLES * 1.1), ylim=(len(teachers) * 1.7, -0.3))
+    axes.set(xlim=(-0.1, _EXAMPLES * 1.1), ylim=(len(teachers) * _PITCH, -0.3))
     axes.axis("off")
     for k, teacher in enumerate(teachers):
-        y = 1.7 * k
+        y = _PITCH * k
         axes.text(0, y - 0.08, teacher, fontsize=9.5, weight="bold", va="bottom")
         for column, i in enumerate(np.argsort(-weights[:, k], kind="stable")[:_EXAMPLES]):
             pixels = np.moveaxis(np.asarray(images.images[int(i) : int(i) + 1])[0], 0, -1)
