@@ -1,22 +1,14 @@
 // One query against the tables: growing balls of keys, cheapest first, until the answer is complete.
 #include <algorithm>
-#include <array>
-#include <cmath>
 #include <cstring>
 
 #include "kernels.h"
 #include "multi_index_nearest.h"
+#include "multi_index_price.h"
 #include "multi_index_tables.h"
-#include "thread_clock.h"
 
 namespace dmth_fast::cpu {
 namespace {
-
-// Nanoseconds, measured on Zen 4 with three tables of 10 M codes, everything beyond the offsets in memory.
-constexpr double kQuery = 600;   // whatever the query
-constexpr double kLookUp = 2.5;  // of a key
-constexpr double kStretch = 9;   // of rows, wherever it begins
-constexpr double kPosting = .45;
 
 // Up to this part of the price a search goes on without a forecast: the first keys are what it is made from.
 constexpr double kExplored = .1;
@@ -26,42 +18,6 @@ constexpr double kExplored = .1;
 std::int32_t slack(double spent) {
     return spent < .2 ? 2 : spent < .35 ? 1 : 0;
 }
-
-// Keys of `bits` bits that differ in `far` of them.
-class Binomials {
-  public:
-    Binomials() {
-        for (std::size_t n = 0; n < rows_.size(); ++n) {
-            rows_[n][0] = 1;
-            for (std::size_t k = 1; k <= n; ++k) rows_[n][k] = rows_[n - 1][k - 1] + rows_[n - 1][k];
-        }
-    }
-    double operator()(int bits, int far) const {
-        return rows_[static_cast<std::size_t>(bits)][static_cast<std::size_t>(far)];
-    }
-
-  private:
-    std::array<std::array<double, kMostKeyBits + 2>, kMostKeyBits + 1> rows_{};
-};
-
-double binomial(int bits, int far) {
-    static const Binomials table;
-    return table(bits, far);
-}
-
-double cost_of(double keys, double stretches, double postings) {
-    return keys * kLookUp + stretches * kStretch + postings * kPosting;
-}
-
-// What looking up `keys` keys costs if each holds `density` rows.
-double forecast(double keys, double density) {
-    return cost_of(keys, keys * std::min(1.0, density), keys * density);
-}
-
-// Queries that are asked to find how fast this machine is, and what each may cost.
-constexpr std::int64_t kTrials = 16;
-constexpr double kTrialPrice = 4e5;
-constexpr std::uint64_t kFactor = 6364136223846793005ULL;  // of Knuth's linear congruential generator
 
 template <class Row>
 class TableSearcher final : public MultiIndex::Searcher {
@@ -353,48 +309,5 @@ template std::unique_ptr<MultiIndex::Searcher> make_searcher(const Tables<std::u
                                                              const Kernels&, double);
 template std::unique_ptr<MultiIndex::Searcher> make_searcher(const Tables<std::uint64_t>&, Codes,
                                                              const Kernels&, double);
-
-// Rows with about a sixth of their bits turned: whoever asks like this makes the tables work.
-template <class Row>
-double measure_pace(const Tables<Row>& tables, Codes codes, const Kernels& kernels) {
-    const std::int64_t rows = tables.rows();
-    const std::int64_t k = std::min<std::int64_t>(10, rows);
-    std::vector<std::int32_t> distances(static_cast<std::size_t>(k));
-    std::vector<std::int64_t> ids(distances.size());
-    std::vector<std::uint8_t> query(static_cast<std::size_t>(codes.bytes));
-    const auto searcher = make_searcher(tables, codes, kernels, 1);
-    std::uint64_t state = 1;
-    const auto draw = [&state] { return static_cast<std::uint8_t>((state = state * kFactor + 1) >> 56); };
-    double taken = 0;
-    double modelled = 0;
-    for (std::int64_t i = 0; i < kTrials; ++i) {
-        std::copy_n(codes.row(i * rows / kTrials), codes.bytes, query.data());
-        for (std::uint8_t& byte : query) {
-            byte = static_cast<std::uint8_t>(byte ^ (draw() & draw() & (draw() | draw())));
-        }
-        Effort effort;
-        const double start = thread_nanoseconds();
-        searcher->nearest(query.data(), k, kTrialPrice, distances.data(), ids.data(), effort);
-        taken += thread_nanoseconds() - start;
-        modelled += effort.cost;
-    }
-    return std::clamp(taken / modelled, .1, 20.0);
-}
-
-template double measure_pace(const Tables<std::uint32_t>&, Codes, const Kernels&);
-template double measure_pace(const Tables<std::uint64_t>&, Codes, const Kernels&);
-
-double expected_cost(std::int64_t rows, std::int64_t bits, std::int32_t radius) {
-    const double wanted = KeyLayout::wanted_bits(rows);
-    const auto tables =
-        std::clamp<std::int64_t>(std::llround(static_cast<double>(bits) / wanted), 1, kMostTables);
-    const auto key_bits = static_cast<int>(std::min<std::int64_t>(bits / tables, kMostKeyBits));
-    double sum = kQuery;
-    for (std::int64_t i = 0; i <= radius; ++i) {
-        const auto far = static_cast<int>(std::min<std::int64_t>(i / tables, key_bits));
-        sum += forecast(binomial(key_bits, far), static_cast<double>(rows) * std::exp2(-key_bits));
-    }
-    return sum;
-}
 
 }  // namespace dmth_fast::cpu

@@ -53,6 +53,8 @@ class Tables final : public MultiIndex {
 template <class Row>
 std::unique_ptr<MultiIndex::Searcher> make_searcher(const Tables<Row>& tables, Codes codes,
                                                     const Kernels& kernels, double pace);
+
+// Defined in multi_index_price.cpp.
 template <class Row>
 double measure_pace(const Tables<Row>& tables, Codes codes, const Kernels& kernels);
 
