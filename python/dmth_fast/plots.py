@@ -126,7 +126,7 @@ def plot_tradeoff(
                 label=f"{row['name']}, {row['bits']} bits" if "bits" in row else row["name"],
             )
         axes.set_xlabel(label, fontsize=12)
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 1.08 * max(row[key] / unit for row in rows))
         clean(axes)
     left.set_ylabel("mAP", fontsize=12)
     right.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False, fontsize=9)
