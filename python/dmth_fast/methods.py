@@ -145,9 +145,11 @@ def student(split: ImageSplit, hasher: Hasher, name: str, *, kind: str = "studen
     )
 
 
-def trivial(split: ImageSplit, hasher: Hasher, name: str) -> Measured:
-    """The class that a student names, as a one-hot code on both sides."""
-    guesses = [torch.from_numpy(hasher.logits(part)) for part in (split.query, split.database)]
+def trivial(split: ImageSplit, hasher: Hasher, name: str, logits: Sequence[Any] | None = None) -> Measured:
+    """The class that a student names, as a one-hot code on both sides; its logits where they are known."""
+    if logits is None:
+        logits = [hasher.logits(part) for part in (split.query, split.database)]
+    guesses = [torch.from_numpy(side) for side in logits]
     return _one_hot(split, name, guesses, kind="trivial", baseline=True, **_student_cost(split, hasher))
 
 

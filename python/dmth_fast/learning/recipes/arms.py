@@ -17,7 +17,7 @@ from dmth_fast.learning.config import to_mapping
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.macs import count_macs
 from dmth_fast.learning.protocols import ImageSplit, data_root
-from dmth_fast.learning.recipes.pictures import Codes, draw_images
+from dmth_fast.learning.recipes.pictures import draw_images
 from dmth_fast.learning.weights import load_weights, save_tensors
 from dmth_fast.methods import measure, speed
 
@@ -63,25 +63,25 @@ def claim_folder(out_dir: Path, config: Any) -> None:
     write_text(note, text)
 
 
-def kept_codes(path: Path, make: Callable[[], Codes]) -> Codes:
-    """Read the codes of one arm, or make (train and encode) and write them.
+def kept_arrays(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Read the codes or logits of one arm, or make (train and encode) and write them.
 
     Args:
         path: safetensors file in a folder of :func:`claim_folder`.
-        make: returns packed codes by name.
+        make: returns arrays by name.
     """
     if path.exists():
         return {name: value.numpy() for name, value in load_weights(path).items()}
-    codes = make()
-    save_tensors(path, {name: torch.from_numpy(value) for name, value in codes.items()})
-    return codes
+    arrays = make()
+    save_tensors(path, {name: torch.from_numpy(value) for name, value in arrays.items()})
+    return arrays
 
 
 def measure_hasher(
     folder: Path, split: ImageSplit, hasher: Hasher, name: str, **extra: Any
 ) -> tuple[dict[str, Any], Floats]:
     """The row of a hasher and each query's average precision; keeps its codes, draws what it finds."""
-    codes = kept_codes(
+    codes = kept_arrays(
         folder / "codes.safetensors",
         lambda: {part: hasher.encode(getattr(split, part)) for part in ("query", "database")},
     )

@@ -38,7 +38,7 @@ from dmth_fast.learning.feature_distillation import ViewConfig, distil_features
 from dmth_fast.learning.frozen import AnyTeacher, open_frozen
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.protocols import DataConfig, ImageSplit, open_split
-from dmth_fast.learning.recipes.arms import Run, comparison, measure_hasher, with_seed
+from dmth_fast.learning.recipes.arms import Run, comparison, kept_arrays, measure_hasher, with_seed
 from dmth_fast.learning.recipes.results import Row, write_result
 from dmth_fast.learning.stored import PREFIX
 from dmth_fast.learning.weights import save_tensors
@@ -163,10 +163,7 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
         row, precision = measure_hasher(folder, split, hasher, name, start=start, loss=loss)
         rows.append(row)
         if hasher.names_classes:
-            note = f"trivial, {len(split.train.classes)} bits: {name}"
-            one_hot = trivial(split, hasher, note).row | {"bits": bits}  # it stands beside its network
-            fill_rates([one_hot], {student_key(hasher): row["images_per_second"]})
-            baselines.append(one_hot)
+            baselines.append(_named_classes(split, hasher, folder, row))
         precisions.setdefault((loss, bits), {})[start] = [precision]
         result = write_result(
             work.out,
@@ -218,6 +215,18 @@ def fine_tune(
     )
     hasher.fit(split.train, progress=progress, run_dir=folder, resume=True).save(folder)
     return hasher
+
+
+def _named_classes(split: ImageSplit, hasher: Hasher, folder: Path, row: Row) -> Row:
+    """The classes that an arm names, as one-hot codes, beside its own row."""
+    parts = ("query", "database")
+    logits = kept_arrays(
+        folder / "logits.safetensors", lambda: {part: hasher.logits(getattr(split, part)) for part in parts}
+    )
+    note = f"trivial, {len(split.train.classes)} bits: {row['name']}"
+    one_hot = trivial(split, hasher, note, [logits[part] for part in parts]).row | {"bits": row["bits"]}
+    fill_rates([one_hot], {student_key(hasher): row["images_per_second"]})
+    return one_hot
 
 
 def _weights(config: Config, work: Run) -> Path:

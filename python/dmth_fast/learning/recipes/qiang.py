@@ -40,7 +40,7 @@ from dmth_fast.learning.multilabel import (
 )
 from dmth_fast.learning.multilabel_network import Inputs, build_network, encode_values, fit_network
 from dmth_fast.learning.pairdata import frozen_features
-from dmth_fast.learning.recipes.arms import Run, comparison, kept_codes, with_seed
+from dmth_fast.learning.recipes.arms import Run, comparison, kept_arrays, with_seed
 from dmth_fast.learning.recipes.pictures import Codes, draw_images
 from dmth_fast.learning.recipes.results import Row, over_seeds, write_result
 from dmth_fast.learning.stored import PREFIX
@@ -147,7 +147,7 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
     for bits in config.bits:
         for seed, arm in itertools.product(config.seeds, config.arms):
             folder = work.out / f"{arm.replace(BINARY, '-binary')}-{bits}-{seed}"
-            codes = kept_codes(
+            codes = kept_arrays(
                 folder / "codes.safetensors",
                 partial(train_arm, config, split, inputs, arm, bits, seed, work.root, folder, progress),
             )
