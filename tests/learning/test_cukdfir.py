@@ -68,6 +68,29 @@ def test_a_flat_student_needs_a_teacher_of_its_length() -> None:
         FeatureObjective(flat, 1280, "mse", "fp32")
 
 
+def test_a_flat_student_takes_features_as_they_are() -> None:
+    with pytest.raises(ValueError, match=r"no projector .* must be 'none', got 'dimension'"):
+        FeatureObjective(build_backbone("cuk_v1-flatten"), 2048, "mse", "fp32", "dimension")
+
+
+@pytest.mark.parametrize("kind", ["dimension", "phi-s"])
+def test_standardised_features_teach_alike_at_any_scale(kind: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images, target = (torch.randn(size, generator=generator) for size in ((6, 3, 8, 8), (6, 5)))
+    losses = []
+    for factor, shift in ((1.0, 0.0), (40.0, 7.0)):
+        torch.manual_seed(0)
+        objective = FeatureObjective(build_backbone("tiny-4"), 5, "mse", "fp32", kind).eval()
+        objective.standardization.fit(factor * target + shift)
+        losses.append(objective(images, factor * target + shift)["loss"].detach())
+    assert float(losses[0]) == pytest.approx(float(losses[1]), rel=1e-4)
+    standard = (target - target.mean(0)) / target.std(0)
+    if kind == "dimension":
+        with torch.no_grad():
+            wanted = (objective.projection(objective.backbone(images)) - standard).square().mean()
+        assert float(losses[0]) == pytest.approx(float(wanted), rel=1e-4)
+
+
 def test_feature_terms_follow_their_formulae() -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.randn(4, 3, generator=generator, dtype=torch.float64) for _ in range(2))

@@ -18,6 +18,7 @@ from dmth_fast.learning.distillation import FEATURE_TERMS
 from dmth_fast.learning.features import FeatureCache
 from dmth_fast.learning.frozen import AnyTeacher
 from dmth_fast.learning.network import prepare, run_backbone
+from dmth_fast.learning.standardization import Standardization
 from dmth_fast.learning.training import METRICS, Metrics, train_objective
 from dmth_fast.learning.weights import save_tensors
 
@@ -43,9 +44,11 @@ class ViewConfig:
 
 
 class FeatureObjective(nn.Module):
-    """The named term between the (projected) student features and the teacher's."""
+    """The named term between the (projected) student features and the teacher's, perhaps standardised."""
 
-    def __init__(self, backbone: Backbone, feature_dim: int, term: str, precision: str) -> None:
+    def __init__(
+        self, backbone: Backbone, feature_dim: int, term: str, precision: str, standardization: str = "none"
+    ) -> None:
         super().__init__()
         flat = backbone.name.endswith("-flatten")
         if flat and backbone.feature_dim != feature_dim:
@@ -54,13 +57,19 @@ class FeatureObjective(nn.Module):
                 f"the teacher's have {feature_dim}: take {backbone.name.removesuffix('-flatten')}, "
                 "or a teacher that fits"
             )
+        if flat and standardization != "none":
+            raise ValueError(
+                f"student {backbone.name} has no projector that would take features of another scale: "
+                f"feature_standardization must be 'none', got {standardization!r}"
+            )
         self.backbone, self.term, self.precision = backbone, FEATURE_TERMS[term], precision
         self.projection = nn.Identity() if flat else nn.Linear(backbone.feature_dim, feature_dim)
+        self.standardization = Standardization(standardization, feature_dim)
 
     def forward(self, images: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Return the term of normalised images and the teacher's features of them."""
         features = run_backbone(self.backbone, images, self.precision)
-        return {"loss": self.term(self.projection(features), target)}
+        return {"loss": self.term(self.projection(features), self.standardization(target))}
 
 
 class FeatureBatches:
@@ -80,6 +89,10 @@ class FeatureBatches:
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def features(self) -> Tensor:
+        """The teacher's features (n, d) of the first view."""
+        return self._features[0]["features"].float()
 
     def batch(self, index: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         """Return normalised images and features (b, d) of the images at ``index``."""
@@ -114,6 +127,7 @@ def distil_features(
     teacher: Callable[[], AnyTeacher],
     *,
     term: str,
+    standardization: str,
     views: ViewConfig,
     cache: Path | None,
     training: TrainingConfig,
@@ -127,6 +141,8 @@ def distil_features(
         images: whose labels are not looked at.
         teacher: opens the teacher; not called where the student is there already.
         term: key of ``distillation.FEATURE_TERMS``.
+        standardization: of the teacher's features, by their first view (see
+            :class:`~dmth_fast.learning.standardization.Standardization`).
         views: that both see.
         cache: folder of the teacher's features; None keeps them in memory.
         training: of the student.
@@ -143,10 +159,13 @@ def distil_features(
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         backbone = build_backbone(student).to(memory_format=torch.channels_last)
-        objective = FeatureObjective(backbone, source.feature_dim, term, training.precision)
+        dim, precision = source.feature_dim, training.precision
+        objective = FeatureObjective(backbone, dim, term, precision, standardization)
+    batches = FeatureBatches(views, images, source, backbone, cache)
+    objective.standardization.fit(batches.features())
     history = train_objective(
         objective,
-        FeatureBatches(views, images, source, backbone, cache),
+        batches,
         training,
         title="step 1",
         settings=to_mapping(training),

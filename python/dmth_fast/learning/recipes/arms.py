@@ -19,7 +19,7 @@ from dmth_fast.learning.macs import count_macs
 from dmth_fast.learning.protocols import ImageSplit, data_root
 from dmth_fast.learning.recipes.pictures import draw_images
 from dmth_fast.learning.weights import load_weights, save_tensors
-from dmth_fast.methods import measure, speed
+from dmth_fast.methods import fill_rates, measure, speed, student_key, trivial
 
 LISTS = ("arms", "bits", "seeds", "methods", "losses", "starts", "threads", "cache")
 """Settings that say which arms there are and where, but change none of them."""
@@ -100,6 +100,18 @@ def measure_hasher(
     title = f"Nearest images: {name}, {hasher.bits} bits"
     draw_images(folder / "neighbours.png", split, codes, labels, bits=hasher.bits, title=title)
     return measured.row, measured.precision
+
+
+def named_classes(split: ImageSplit, hasher: Hasher, folder: Path, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of the classes that a hasher names, as one-hot codes, beside its own; keeps its logits."""
+    parts = ("query", "database")
+    logits = kept_arrays(
+        folder / "logits.safetensors", lambda: {part: hasher.logits(getattr(split, part)) for part in parts}
+    )
+    note = f"trivial, {len(split.train.classes)} bits: {row['name']}"
+    one_hot = trivial(split, hasher, note, [logits[part] for part in parts]).row | {"bits": row["bits"]}
+    fill_rates([one_hot], {student_key(hasher): row["images_per_second"]})
+    return one_hot
 
 
 def with_seed(training: Any, seed: int, **changes: Any) -> Any:

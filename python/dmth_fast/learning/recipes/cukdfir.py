@@ -2,7 +2,8 @@
 
 Step 1, no labels: a student from scratch learns the features of a teacher that was never tuned on these
 images. ``L = MSE(P s, F)``; as published there is no projector P, and the flattened map of the student is as
-long as the teacher's feature (``cuk_v1-flatten`` and ResNet-50). ``cosine`` and ``balanced`` are beside MSE.
+long as the teacher's feature (``cuk_v1-flatten`` and ResNet-50). ``cosine`` and ``balanced`` are beside MSE,
+and F may be standardised first.
 
 Step 2, labels: a hash layer on the student, everything fine-tuned with DCH (gamma 20, lambda .1) or CSQ
 (lambda 1e-4).
@@ -27,6 +28,7 @@ import torch
 
 from dmth_fast.learning.backbones import build_backbone
 from dmth_fast.learning.config import (
+    STANDARDIZATIONS,
     AugmentationConfig,
     LossConfig,
     TrainingConfig,
@@ -38,11 +40,11 @@ from dmth_fast.learning.feature_distillation import ViewConfig, distil_features
 from dmth_fast.learning.frozen import AnyTeacher, open_frozen
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.protocols import DataConfig, ImageSplit, open_split
-from dmth_fast.learning.recipes.arms import Run, comparison, kept_arrays, measure_hasher, with_seed
+from dmth_fast.learning.recipes.arms import Run, comparison, measure_hasher, named_classes, with_seed
 from dmth_fast.learning.recipes.results import Row, write_result
 from dmth_fast.learning.stored import PREFIX
 from dmth_fast.learning.weights import save_tensors
-from dmth_fast.methods import Floats, fill_rates, random_codes, student_key, trivial
+from dmth_fast.methods import Floats, random_codes
 
 LOSSES: dict[str, LossConfig] = {
     "dch": LossConfig(hash_loss="dch", gamma=20.0, quantizer="cauchy", quantization=0.1),
@@ -68,6 +70,7 @@ class Config:
         cache: folder of cached features; None: ``cache`` inside the run's folder.
         student: ``cuk_v1`` or ``cuk_v2`` (pooled), ``-flatten`` as published, or any backbone.
         feature_loss: of step 1, a key of ``distillation.FEATURE_TERMS``.
+        feature_standardization: of the teacher's features in step 1: ``none``, ``dimension`` or ``phi-s``.
         losses: of step 2, keys of :data:`LOSSES`.
         starts: what step 2 starts from: ``scratch``, ``distilled``, ``teacher`` (the teacher itself).
         bits: widths.
@@ -89,6 +92,7 @@ class Config:
     cache: str | None = None
     student: str = "cuk_v1"
     feature_loss: str = "mse"
+    feature_standardization: str = "none"
     losses: tuple[str, ...] = ("dch", "csq")
     starts: tuple[str, ...] = STARTS
     bits: tuple[int, ...] = (64, 48, 32, 16)
@@ -101,6 +105,7 @@ class Config:
 
     def __post_init__(self) -> None:
         one_of("feature_loss", self.feature_loss, FEATURE_TERMS)
+        one_of("feature_standardization", self.feature_standardization, STANDARDIZATIONS)
         for name, known in (("losses", LOSSES), ("starts", STARTS)):
             for value in getattr(self, name):
                 one_of(name, value, known)
@@ -145,6 +150,7 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
             split.database,
             partial(_teacher, config, work),
             term=config.feature_loss,
+            standardization=config.feature_standardization,
             views=ViewConfig(views=config.views, seed=config.seed, augmentation=config.augmentation),
             cache=Path(config.cache) if config.cache else work.out / "cache",
             training=with_seed(config.step1, config.seed, precision=config.precision),
@@ -163,7 +169,7 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
         row, precision = measure_hasher(folder, split, hasher, name, start=start, loss=loss)
         rows.append(row)
         if hasher.names_classes:
-            baselines.append(_named_classes(split, hasher, folder, row))
+            baselines.append(named_classes(split, hasher, folder, row))
         precisions.setdefault((loss, bits), {})[start] = [precision]
         result = write_result(
             work.out,
@@ -215,18 +221,6 @@ def fine_tune(
     )
     hasher.fit(split.train, progress=progress, run_dir=folder, resume=True).save(folder)
     return hasher
-
-
-def _named_classes(split: ImageSplit, hasher: Hasher, folder: Path, row: Row) -> Row:
-    """The classes that an arm names, as one-hot codes, beside its own row."""
-    parts = ("query", "database")
-    logits = kept_arrays(
-        folder / "logits.safetensors", lambda: {part: hasher.logits(getattr(split, part)) for part in parts}
-    )
-    note = f"trivial, {len(split.train.classes)} bits: {row['name']}"
-    one_hot = trivial(split, hasher, note, [logits[part] for part in parts]).row | {"bits": row["bits"]}
-    fill_rates([one_hot], {student_key(hasher): row["images_per_second"]})
-    return one_hot
 
 
 def _weights(config: Config, work: Run) -> Path:
