@@ -36,7 +36,7 @@ def ratios(result: Result, isa: str = "") -> list[str]:
     parts = ("million", "ten-million")
     lines = by_width(result, parts, cell, queries=100, threads=1)
     words = (
-        "`Index.search`: 10^9 distances a second, and times the rate of FAISS IndexBinaryFlat at the faster "
+        "`Index(bits, method=\"scan\").search`: 10^9 distances a second, and times the rate of FAISS IndexBinaryFlat at the faster "
         "of its heap and counting modes and the fastest of its SIMD levels, found by trial for each cell. "
         f"{kernels(result, isa)} kernels, one thread, 100 queries, uniform random codes; answers compared "
         "first, medians of alternating runs in one process."
@@ -94,7 +94,7 @@ def one_shot(result: Result) -> list[str]:
         return f"{100 * (row['milliseconds']['search'] / row['milliseconds']['index'] - 1):+.0f} %"
 
     lines = by_width(result, ("million", "ten-million"), cell, queries=100, threads=1)
-    words = "Time of `search` on plain rows over that of `Index.search`: one thread, 100 queries."
+    words = "Time of `search` on plain rows over that of `Index.search` (scan): one thread, 100 queries."
     return [*lines, "", f"{words} {origin(result, 'million', 'ten-million')}"]
 
 
@@ -113,7 +113,7 @@ def clustered(result: Result) -> list[str]:
             times(row, "FAISS", "index"),
         )
         lines.append(line(*cells, times(row, "FAISS MultiHash", "index"), other))
-    words = "`Index.search`, one thread, 10^9 distances a second, and times the rate of the rival."
+    words = "`Index(bits, method=\"scan\").search`, one thread, 10^9 distances a second, and times the rate of the rival."
     return [*lines, "", f"{words} {origin(result, 'clustered', 'student')}"]
 
 

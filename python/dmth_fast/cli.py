@@ -73,7 +73,12 @@ def _global(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("runs/demo"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder for the results.", show_default="runs/demo, or runs/demo-SYSTEM"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of split, weights and batches.")] = 0,
     quick: Annotated[
         bool, typer.Option("--quick", help="Train seconds only; the figures mean little.")
@@ -86,11 +91,12 @@ def demo(
     if system is not System.dmth:
         from dmth_fast import launch
 
-        launch.toy(system.value, out, seed=seed, quick=quick, console=_console())
+        folder = out or Path(f"runs/demo-{system.value}")
+        launch.toy(system.value, folder, seed=seed, quick=quick, console=_console())
         return
     from dmth_fast import demo as demonstration
 
-    demonstration.run(out, seed=seed, quick=quick, console=_console())
+    demonstration.run(out or Path("runs/demo"), seed=seed, quick=quick, console=_console())
 
 
 @app.command()
@@ -104,8 +110,14 @@ def train(
         typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override one setting, a.b=value."),
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for student, settings and results.")
-    ] = Path("runs/train"),
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for student, settings and results.",
+            show_default="runs/train, or runs/ and the name of --config",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run in --out.")] = False,
     labels: Annotated[
         Labels | None,
@@ -128,7 +140,7 @@ def train(
         config,
         changes=changes or (),
         labels=None if labels is None else labels.value,
-        out=out,
+        out=out or Path("runs") / ("train" if config is None else config.stem),
         recipe=recipe.value,
         resume=resume,
         dry_run=dry_run,

@@ -34,7 +34,8 @@ def describe() -> dict[str, object]:
         A JSON-ready dictionary: ``hardware`` with ``cpu``, ``cores`` (usable by this process),
         ``memory_gib``, ``machine``, ``isas`` (kernels usable here, slowest first), ``isa`` (the one in
         force) and ``accelerators`` (``None`` while unknown); ``versions`` with ``dmth_fast``, ``python`` and
-        the distributions installed; ``system``; ``load_average`` of the last minute, since times taken beside
+        the distributions installed; ``system`` with its release; ``load_average`` of the last minute, since times
+        taken beside
         other work mean little; ``torch_threads``, only where torch is loaded.
 
     >>> sorted(describe()["hardware"])
@@ -61,7 +62,7 @@ def describe() -> dict[str, object]:
             "accelerators": accelerators,
         },
         "versions": _versions(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "load_average": _load_average(),
         **extra,
     }
