@@ -6,7 +6,7 @@ from samples import random_codes as sample_codes
 
 import dmth_fast as df
 from dmth_fast.retrieval.baselines import one_hot_codes, random_codes
-from dmth_fast.retrieval.confidence import bootstrap, compare
+from dmth_fast.retrieval.confidence import _student, bootstrap, compare
 
 
 def test_an_interval_covers_the_mean_about_as_often_as_it_says():
@@ -34,6 +34,25 @@ def test_seeds_that_disagree_widen_the_interval():
     assert steady.num_seeds == 5
     np.testing.assert_allclose(steady.mean, shaken.mean)
     assert shaken.high - shaken.low > 2 * (steady.high - steady.low)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("spread", [0.0, 0.03, 1.0])
+def test_few_seeds_are_covered_too(seeds, spread):
+    rng = np.random.default_rng(seeds)
+    covered = 0
+    for trial in range(200):
+        runs = rng.exponential(1.0, 150) + spread * rng.standard_normal((seeds, 1))
+        interval = bootstrap(runs + 0.3 * rng.standard_normal(runs.shape), resamples=300, seed=trial)
+        covered += interval.low <= 1.0 <= interval.high
+    assert covered >= 180
+
+
+def test_quantiles_of_student():
+    for freedom, expected in ((1, 12.706), (2, 4.3027), (4, 2.7764), (29, 2.0452)):
+        values = _student(400_001, freedom)
+        np.testing.assert_allclose(np.quantile(values, 0.975), expected, rtol=1e-3)
+        np.testing.assert_allclose(values, -values[::-1], atol=1e-6 * values[-1])
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def _origin(result: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     seeds = result["seeds"]
     done, every = result["cells"]["done"], result["cells"]["all"]
-    over = "queries; one seed" if len(seeds) == 1 else f"queries and {len(seeds)} seeds; seeds"
+    over = "queries; one seed" if len(seeds) == 1 else f"queries, Student's t over {len(seeds)} seeds; seeds"
     minutes = result["seconds"] / 60
     yield (
         f"95 % intervals by paired bootstrap over {over} ({', '.join(map(str, seeds))}); bold: without 0. "

@@ -167,6 +167,6 @@ def _differences(grid: Grid, found: Sequence[_Found], out: Path) -> Iterable[dic
                     "metric": metric,
                     **paired_interval(left, right, seed=0),
                     "seeds": len(seeds),
-                    "interval": "95 %, paired bootstrap over queries"
-                    + (f" and {len(seeds)} seeds" if len(seeds) > 1 else ", one seed"),
+                    "interval": "95 %, paired bootstrap over queries, "
+                    + (f"Student's t over {len(seeds)} seeds" if len(seeds) > 1 else "one seed"),
                 }

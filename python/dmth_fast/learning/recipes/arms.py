@@ -130,7 +130,7 @@ def comparison(
 ) -> dict[str, Any]:
     """The paired difference of two arms over queries (and seeds), with its ratio."""
     pair = [np.stack(list(per_query[name])) for name in (first, second)]
-    over = "queries, one seed" if seeds == 1 else f"queries and {seeds} seeds"
+    over = "queries, " + ("one seed" if seeds == 1 else f"Student's t over {seeds} seeds")
     return {
         "first": first,
         "second": second,
