@@ -71,8 +71,9 @@ RangeResult range_search(Codes codes, Codes queries, std::int32_t radius, const 
 // counts: (queries,) number of rows within the radius.
 void range_count(Codes codes, Codes queries, std::int32_t radius, std::int64_t* counts, const Call& call);
 
-// all, relevant: (queries, bits + 1), zeroed by the caller; rows and relevant rows at each distance.
-void histograms(Codes codes, Codes queries, Labels code_labels, Labels query_labels, std::int64_t bits,
+// all, relevant: (queries, bits + 1), zeroed by the caller; rows and relevant rows at each distance. False if
+// interrupted: then not all rows have been counted.
+bool histograms(Codes codes, Codes queries, Labels code_labels, Labels query_labels, std::int64_t bits,
                 std::int64_t* all, std::int64_t* relevant, const Call& call);
 
 // counts: (queries, bits + 1, levels), zeroed by the caller; rows at each distance that share 0, 1, ...

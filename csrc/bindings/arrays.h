@@ -3,12 +3,16 @@
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#ifdef __GLIBCXX__
+#include <cxxabi.h>
+#endif
 
 #include "../retrieval.h"
 
@@ -31,9 +35,42 @@ Array<T> zeros(std::int64_t rows, std::int64_t columns) {
     return array;
 }
 
+// Runs what may end this thread. Before Python 3.14 a daemon thread that asks for the interpreter's lock
+// while the interpreter ends is unwound by force, through code that has no lock and may not throw; since then
+// it is left to sleep, as here. The process ends without it.
+template <class Body>
+decltype(auto) or_sleep(const Body& body) {
+#ifdef __GLIBCXX__
+    try {
+        return body();
+    } catch (const abi::__forced_unwind&) {
+        for (;;) pause();
+    }
+#else
+    return body();
+#endif
+}
+
+// Without the interpreter's lock from here to the end of the block.
+class Unlocked {
+  public:
+    Unlocked() : state_(PyEval_SaveThread()) {}
+    ~Unlocked() {
+        or_sleep([this] { PyEval_RestoreThread(state_); });
+    }
+    Unlocked(const Unlocked&) = delete;
+    Unlocked& operator=(const Unlocked&) = delete;
+
+  private:
+    PyThreadState* state_;
+};
+
+// Whether a signal handler has raised.
 inline bool interrupted() {
-    const py::gil_scoped_acquire lock;
-    return PyErr_CheckSignals() != 0;
+    return or_sleep([] {
+        const py::gil_scoped_acquire lock;
+        return PyErr_CheckSignals() != 0;
+    });
 }
 
 // Runs a verb without the interpreter's lock; a signal handler's exception (KeyboardInterrupt) is passed on.
@@ -49,7 +86,7 @@ auto run(const std::string& isa, int threads, const Verb& verb) {
                              return stopped;
                          }};
     const auto body = [&] {
-        const py::gil_scoped_release unlock;
+        const Unlocked unlock;
         return verb(call);
     };
     if constexpr (std::is_void_v<decltype(verb(call))>) {

@@ -288,12 +288,12 @@ std::unique_ptr<cpu::Index> make_index(std::int64_t bytes) {
 
 // Whoever waits for the index's lock must not hold the interpreter's: its owner may be waiting for that.
 std::int64_t index_size(const cpu::Index& index) {
-    const py::gil_scoped_release unlock;
+    const Unlocked unlock;
     return index.size();
 }
 
 std::int64_t index_memory(const cpu::Index& index) {
-    const py::gil_scoped_release unlock;
+    const Unlocked unlock;
     return index.memory();
 }
 
@@ -309,7 +309,7 @@ Array<std::uint8_t> index_rows(const cpu::Index& index, const Array<std::int64_t
     std::uint8_t* data = out.mutable_data();
     bool found = false;
     {
-        const py::gil_scoped_release unlock;
+        const Unlocked unlock;
         found = index.rows(ids.data(), ids.shape(0), data);
     }
     if (!found) throw py::index_error("ids must be in [0, " + std::to_string(index_size(index)) + ")");

@@ -55,7 +55,7 @@ void for_tiles(Codes codes, Codes queries, Labels code_labels, Labels query_labe
 
 }  // namespace
 
-void histograms(Codes codes, Codes queries, Labels code_labels, Labels query_labels, std::int64_t bits,
+bool histograms(Codes codes, Codes queries, Labels code_labels, Labels query_labels, std::int64_t bits,
                 std::int64_t* all, std::int64_t* relevant, const Call& call) {
     // Comparing class ids one by one costs less than comparing masks.
     const std::int64_t enough = call.kernels->queries_to_slice + (code_labels.classes != nullptr ? 1 : 0);
@@ -87,7 +87,7 @@ void histograms(Codes codes, Codes queries, Labels code_labels, Labels query_lab
             }
         }
     };
-    parallel_for(cut.tasks(), call.threads, count, call.interrupted);
+    return parallel_for(cut.tasks(), call.threads, count, call.interrupted);
 }
 
 void graded_histograms(Codes codes, Codes queries, Labels code_labels, Labels query_labels, std::int64_t bits,

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <mutex>
 #include <new>
+#include <stdexcept>
 
 #include "range.h"
 #include "search.h"
@@ -19,15 +20,34 @@ std::int64_t segment_blocks(const PlaneLayout& layout) {
     return std::max<std::int64_t>(1, kSegmentBytes / (layout.words() * 8));
 }
 
+// What this thread is reading, the innermost last: usually one index, more where a signal handler searches.
+thread_local std::vector<const Index*> read_here;
+
+bool reads(const Index* index) {
+    return std::find(read_here.begin(), read_here.end(), index) != read_here.end();
+}
+
 }  // namespace
 
+Index::Reading::Reading(const Index& index) {
+    if (!reads(&index)) {
+        const std::lock_guard gate(index.gate_);
+        lock_ = std::shared_lock(index.mutex_);
+    }
+    read_here.push_back(&index);
+}
+
+Index::Reading::~Reading() {
+    read_here.pop_back();
+}
+
 std::int64_t Index::size() const {
-    const auto lock = reading();
+    const Reading lock(*this);
     return count_;
 }
 
 std::int64_t Index::memory() const {
-    const auto lock = reading();
+    const Reading lock(*this);
     const auto tables = keeper_.current();
     return capacity_ * layout_.bytes + (tables ? tables->memory() : 0) +
            static_cast<std::int64_t>(segments_.size()) * segment_blocks(layout_) * layout_.words() * 8;
@@ -49,6 +69,10 @@ void Index::around_fork(Fork moment) {
 
 std::int64_t Index::add(Codes codes, const Call& call) {
     if (codes.rows == 0) return size();
+    if (reads(this)) {
+        throw std::logic_error(
+            "an index cannot grow while the same thread searches it (in a signal handler)");
+    }
     const std::lock_guard gate(gate_);
     const std::unique_lock lock(mutex_);
     const std::lock_guard change(change_);
@@ -89,7 +113,7 @@ std::int64_t Index::add(Codes codes, const Call& call) {
 }
 
 bool Index::rows(const std::int64_t* ids, std::int64_t n, std::uint8_t* out) const {
-    const auto lock = reading();
+    const Reading lock(*this);
     for (std::int64_t i = 0; i < n; ++i) {
         if (ids[i] < 0 || ids[i] >= count_) return false;
         std::memcpy(out + i * layout_.bytes, data() + ids[i] * layout_.bytes,
@@ -107,7 +131,7 @@ TableKeeper::Prices Index::prices_of(Method method, const Source& all, const Mul
 
 void Index::search(Codes queries, std::int64_t rows, std::int64_t k, Method method, std::int32_t* distances,
                    std::int64_t* ids, const Call& call) const {
-    const auto lock = reading();
+    const Reading lock(*this);
     const Source all = source(rows);
     if (const auto tables = keeper_.tables(all, method, call)) {
         const TableKeeper::Prices prices = prices_of(method, all, tables.get(), call);
@@ -125,7 +149,7 @@ void Index::search(Codes queries, std::int64_t rows, std::int64_t k, Method meth
 }
 
 RangeResult Index::range_search(Codes queries, std::int32_t radius, Method method, const Call& call) const {
-    const auto lock = reading();
+    const Reading lock(*this);
     const Source all = source(count_);
     if (const auto tables = keeper_.tables(all, method, call)) {
         const TableKeeper::Prices prices = prices_of(method, all, tables.get(), call);
@@ -143,13 +167,13 @@ RangeResult Index::range_search(Codes queries, std::int32_t radius, Method metho
 }
 
 void Index::build(const Call& call) const {
-    const auto lock = reading();
+    const Reading lock(*this);
     keeper_.build(source(count_), call);
 }
 
 Index::Plan Index::explain(Codes queries, std::int64_t rows, std::int64_t k, Method method,
                            const Call& call) const {
-    const auto lock = reading();
+    const Reading lock(*this);
     const Source all = source(rows);
     const auto tables = keeper_.tables(all, method, call);
     const TableKeeper::Prices prices = prices_of(method, all, tables.get(), call);
@@ -167,7 +191,7 @@ Index::Plan Index::explain(Codes queries, std::int64_t rows, std::int64_t k, Met
 }
 
 void Index::range_count(Codes queries, std::int32_t radius, std::int64_t* counts, const Call& call) const {
-    const auto lock = reading();
+    const Reading lock(*this);
     count_source(source(count_), queries, radius, counts, call);
 }
 

@@ -34,7 +34,8 @@ class Index {
     std::int64_t size() const;
     std::int64_t memory() const;  // bytes held by rows, planes and tables
 
-    // The number of the first row added; others may add at the same time.
+    // The number of the first row added; others may add at the same time. A std::logic_error where this
+    // thread is searching the index, as a signal handler's may be.
     std::int64_t add(Codes codes, const Call& call);
 
     // Copies rows; false if an id does not exist.
@@ -71,11 +72,18 @@ class Index {
     // it does not have: it gets new ones.
     void around_fork(Fork moment);
 
-    // Whoever waits to add holds the gate, so that a stream of searches cannot keep it waiting for ever.
-    std::shared_lock<std::shared_mutex> reading() const {
-        const std::lock_guard gate(gate_);
-        return std::shared_lock(mutex_);
-    }
+    // Holds the index for reading. Whoever waits to add holds the gate, so that a stream of searches cannot
+    // keep it waiting for ever. A signal handler may read again what its own thread is reading: it passes.
+    class Reading {
+      public:
+        explicit Reading(const Index& index);
+        ~Reading();
+        Reading(const Reading&) = delete;
+        Reading& operator=(const Reading&) = delete;
+
+      private:
+        std::shared_lock<std::shared_mutex> lock_;
+    };
 
     PlaneLayout layout_;
     std::int64_t count_ = 0;

@@ -104,7 +104,7 @@ void TableKeeper::around_fork(Fork moment) {
         mutex_.lock();
         return;
     }
-    if (moment == Fork::kChild) new (&building_) std::mutex;
+    if (moment == Fork::kChild) new (&building_) std::recursive_mutex;
     mutex_.unlock();
 }
 

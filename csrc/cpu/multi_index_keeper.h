@@ -55,7 +55,7 @@ class TableKeeper {
     std::vector<Prices> prices_;
     double saved_ = 0;
     bool wanted_ = false;
-    std::mutex building_;
+    std::recursive_mutex building_;  // a signal handler may search while its thread builds
 };
 
 }  // namespace dmth_fast::cpu

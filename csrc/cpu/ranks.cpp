@@ -82,7 +82,9 @@ RankResult relevant_ranks(Codes codes, Codes queries, Labels code_labels, Labels
         if (labels.masks != nullptr) labels.masks += first * labels.words;
         all.assign(static_cast<std::size_t>(asked) * bins, 0);
         relevant.assign(static_cast<std::size_t>(asked) * bins, 0);
-        histograms(codes, some, code_labels, labels, bits, all.data(), relevant.data(), call);
+        // Counts of an interrupted pass are too low, and what follows writes as many ranks as there are rows.
+        if (!histograms(codes, some, code_labels, labels, bits, all.data(), relevant.data(), call))
+            return result;
         for (std::int64_t q = 0; q < asked; ++q) {
             std::int64_t found = 0;
             for (std::size_t d = 0; d < bins; ++d) found += relevant[static_cast<std::size_t>(q) * bins + d];

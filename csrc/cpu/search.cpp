@@ -26,11 +26,17 @@ constexpr std::int64_t kGroupBytes = std::int64_t{64} << 20;  // of selected row
 // its own k. Measured with 100 queries and two threads, 1 M and 10 M codes of 32 to 128 bits.
 constexpr std::int64_t kRowsOfFound = 10'000;
 
+constexpr std::int64_t kLeastSample = 2 * kBlockRows;
+constexpr std::int64_t kMostSample = 16 * kBlockRows;
+
 // A sample of evenly spaced rows, and the bound that it suggests.
 class Sample {
   public:
-    Sample(Codes codes, std::int64_t k) : rows_(k < 1000 ? 1024 : 8192), bytes_(codes.bytes) {
-        if (codes.rows < 8 * rows_ || k > codes.rows / 8) {
+    Sample(Codes codes, std::int64_t k) : rows_(kLeastSample), bytes_(codes.bytes) {
+        if (k >= 1000) {
+            rows_ = std::clamp(codes.rows / 16 / kBlockRows * kBlockRows, kLeastSample, kMostSample);
+        }
+        if (codes.rows < 8 * rows_ || k > codes.rows / 2) {
             rows_ = 0;
             return;
         }

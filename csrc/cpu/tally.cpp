@@ -323,7 +323,7 @@ std::int64_t group_of(std::int64_t queries, int threads, int grades, const Plane
 
 }  // namespace
 
-void tally_rows(Codes codes, Codes queries, Relevance& relevance, int grades, std::int64_t bits,
+bool tally_rows(Codes codes, Codes queries, Relevance& relevance, int grades, std::int64_t bits,
                 std::int64_t* all, std::int64_t* graded, std::int64_t step, const Call& call) {
     const Kernels& kernels = *call.kernels;
     const PlaneLayout layout(codes.bytes);
@@ -342,8 +342,8 @@ void tally_rows(Codes codes, Codes queries, Relevance& relevance, int grades, st
             make_block(codes, relevance.order(), first, std::min(kBlockRows, codes.rows - first), kernels,
                        gathered, planes[index * block_lines].words);
         };
-        if (!parallel_for(span_end - span, call.threads, turn, call.interrupted)) return;
-        if (!relevance.prepare(span, span_end, call)) return;
+        if (!parallel_for(span_end - span, call.threads, turn, call.interrupted)) return false;
+        if (!relevance.prepare(span, span_end, call)) return false;
 
         const std::int64_t span_rows = std::min(codes.rows, span_end * kBlockRows) - span * kBlockRows;
         const Cut cut(span_rows, queries.rows, call.threads, group);
@@ -358,8 +358,9 @@ void tally_rows(Codes codes, Codes queries, Relevance& relevance, int grades, st
             const std::lock_guard lock(mutex);
             tally.add(bits, missing, all, graded, step);
         };
-        if (!parallel_for(cut.tasks(), call.threads, count, call.interrupted)) return;
+        if (!parallel_for(cut.tasks(), call.threads, count, call.interrupted)) return false;
     }
+    return true;
 }
 
 }  // namespace dmth_fast::cpu

@@ -9,8 +9,9 @@
 
 namespace dmth_fast::cpu {
 
-// Adds all rows to all[(q * (bits + 1) + d) * step], and those of grade g >= 1 to graded[... + g - 1].
-void tally_rows(Codes codes, Codes queries, Relevance& relevance, int grades, std::int64_t bits,
+// Adds all rows to all[(q * (bits + 1) + d) * step], and those of grade g >= 1 to graded[... + g - 1]. False
+// if interrupted.
+bool tally_rows(Codes codes, Codes queries, Relevance& relevance, int grades, std::int64_t bits,
                 std::int64_t* all, std::int64_t* graded, std::int64_t step, const Call& call);
 
 }  // namespace dmth_fast::cpu

@@ -115,6 +115,8 @@ class Pool {
     }
 
     void work(Job& job, int worker) {
+        // A signal handler that runs while the caller asks may start a job of its own.
+        const Place outer{current, calling};
         current = &job;
         calling = worker == 0;
         while (!stopped()) {
@@ -128,8 +130,14 @@ class Pool {
                 job.stopped = true;
             }
         }
-        current = nullptr;
+        current = outer.job;
+        calling = outer.calling;
     }
+
+    struct Place {
+        Job* job;
+        bool calling;
+    };
 
     std::mutex mutex_;
     std::condition_variable wake_;

@@ -162,6 +162,18 @@ def test_many_queries(queries: int, rows: int, bits: int, k: int) -> None:
         assert_same(got, (np.take_along_axis(expected, ids, axis=1), ids), isa)
 
 
+@pytest.mark.parametrize("rows", [9000, 40_000])
+@pytest.mark.parametrize("spread", [0.05, 0.5])
+def test_many_of_few_rows(rows: int, spread: float, isa: str) -> None:
+    """The bound from a sample of rows, for a k that is a large part of them."""
+    rng = np.random.default_rng(rows)
+    codes, queries = clustered_codes(rng, rows, 64, 10, spread), clustered_codes(rng, 9, 64, 10, spread)
+    for count in (1, 9):
+        for k in (1000, rows // 8, rows // 2, rows // 2 + 1):
+            expected = reference.search(codes, queries[:count], k)
+            assert_same(native.search(codes, queries[:count], k, threads=2, isa=isa), expected, isa)
+
+
 def test_codes_in_an_unlucky_order(isa: str) -> None:
     """The nearest rows come last, or the sample holds none of them: every threshold must recover."""
     rng = np.random.default_rng(5)

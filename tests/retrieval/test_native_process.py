@@ -258,6 +258,91 @@ except KeyboardInterrupt:
 """)
 
 
+PRELUDE = """
+import signal, threading, time
+import numpy as np
+from dmth_fast.retrieval import native
+
+class Stop(Exception):
+    pass
+
+def after(seconds, handler):
+    signal.signal(signal.SIGALRM, lambda *_: handler())
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+def stop():
+    raise Stop
+
+codes = np.random.default_rng(0).integers(0, 256, (1_000_000, 8), dtype=np.uint8)
+"""
+
+
+def outcome(program: str) -> str:
+    """What a program prints that must end well."""
+    words = [sys.executable, "-c", PRELUDE + program]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, (ended.returncode, ended.stderr)
+    return ended.stdout
+
+
+def test_ranks_are_not_written_from_the_counts_of_an_interrupted_pass() -> None:
+    program = """
+labels, queries = np.zeros(len(codes), np.int64), np.zeros(15, np.int64)
+codes = np.tile(codes, (1, 8))
+after(0.01, stop)
+try:
+    native.relevant_ranks(codes, codes[:15], labels, queries, threads=12, isa="portable")
+except Stop:
+    print("stopped")
+"""
+    assert outcome(program) == "stopped\n"
+
+
+def test_a_signal_handler_may_search() -> None:
+    program = """
+store = native.Store(8)
+store.add(codes)
+def look():
+    native.search(codes[:100], codes[:1], 1, threads=1)
+    store.search(codes[:1], 1, method="mih")
+    print(len(store), "seen")
+for search in (lambda: native.search(codes, codes[:4000], 10, threads=1),
+               lambda: store.search(codes[:4000], 10, method="scan", threads=1)):
+    after(0.1, look)
+    distances, _ = search()
+    print(int(distances[:, 0].max()))
+"""
+    assert outcome(program) == "1000000 seen\n0\n" * 2
+
+
+def test_a_signal_handler_cannot_add_to_what_is_searched() -> None:
+    program = """
+store = native.Store(8)
+store.add(codes)
+after(0.1, lambda: store.add(codes[:1]))
+try:
+    store.search(codes[:4000], 10, method="scan", threads=1)
+except RuntimeError as error:
+    print(error)
+store.add(codes[:1])
+print(len(store))
+"""
+    told = "an index cannot grow while the same thread searches it (in a signal handler)\n1000001\n"
+    assert outcome(program) == told
+
+
+def test_the_process_ends_while_a_daemon_thread_searches() -> None:
+    program = """
+def serve():
+    while True:
+        native.search(codes, codes[:100], 10, threads=1)
+threading.Thread(target=serve, daemon=True).start()
+time.sleep(0.2)
+print("done")
+"""
+    assert outcome(program) == "done\n"
+
+
 def interrupted(program: str) -> None:
     """Start a program, press Ctrl-C once it is ready, and see that it says so."""
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
