@@ -1,9 +1,12 @@
-"""Everything about the CUDA engine that needs a device, in one call of at most ten minutes.
+"""Everything about the CUDA engine that needs a device, in two calls of at most ten minutes each.
 
-Builds the package with CUDA, runs the CUDA tests, compute-sanitizer on small cases, and the measurements
-of ``gpu_parts.py``; writes ``gpu.json``, ``gpu.md`` and ``gpu.log``::
+The first builds the package with CUDA, runs the CUDA tests and the measurements of ``gpu_parts.py``; the
+second runs compute-sanitizer on small cases and reads hardware counters. Each writes ``gpu.json``,
+``gpu.md`` and ``gpu.log`` to its folder::
 
-    python benchmarks/gpu.py --out OUT            # all
+    python benchmarks/gpu.py --out OUT
+    python benchmarks/gpu.py --out OUT2 --only build,sanitizer,counters
+
     python benchmarks/gpu.py --out OUT --list     # the parts
     python benchmarks/gpu.py --out OUT --only build,tests,search
 
@@ -14,8 +17,10 @@ Whichever of these is missing must come as a wheel on ``PYTHONPATH``; the first 
 ``faiss`` with GPU, ``compute-sanitizer``, ``cuobjdump`` and ``ncu`` are used where they are.
 
 Each part is a process of its own with its own time limit, so neither an exception nor a broken CUDA context
-nor a hang loses the others, and the JSON is written after every part. The package is installed below
-``OUT/site`` (``--site DIR`` for elsewhere), never into the environment.
+nor a hang loses the others, and the JSON is written after every part. A part whose tool, test or comparison
+found something is "failed", and says so in ``gpu.md``; "equal" is "-" where nothing was compared. The package
+is installed into a temporary folder (``--site DIR`` keeps it, for calls without ``build``), never into the
+environment.
 """
 
 import argparse
@@ -26,6 +31,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -157,16 +163,8 @@ def build(session: Session, limit: float) -> dict[str, Any]:
     shutil.rmtree(session.site, ignore_errors=True)
     code, output = session.command(
         [
-            *(
-                sys.executable,
-                "-m",
-                "pip",
-                "install",
-                "-v",
-                "--no-build-isolation",
-                "--no-deps",
-                "--no-index",
-            ),
+            *(sys.executable, "-m", "pip", "install", "-v"),
+            *("--no-build-isolation", "--no-deps", "--no-index"),
             *("--disable-pip-version-check", "--target", str(session.site)),
             "--config-settings=cmake.define.DMTH_FAST_CUDA=ON",
             f"--config-settings=cmake.define.DMTH_FAST_CUDA_ARCHITECTURES={architecture()}",
@@ -182,30 +180,37 @@ def build(session: Session, limit: float) -> dict[str, Any]:
     return {"modules": modules, "log": [line for line in output.splitlines() if "dmth_fast: " in line]}
 
 
+def findings(records: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What makes a part "failed": each of its commands that ended with another code than 0, and its words."""
+    failed = {name: record for name, record in records.items() if record["code"]}
+    if not failed:
+        return {}
+    room = 4800 // len(failed)
+    words = [f"{name} ended with {one['code']}:\n{one['tail'][-room:]}" for name, one in failed.items()]
+    return {"status": "failed", "error": "\n\n".join(words)}
+
+
 def tests(session: Session, limit: float) -> dict[str, Any]:
     """The tests on the device, then those of the emulated one."""
-    records = {}
-    for name, share in (("test_device.py", 0.7), ("test_status.py", 0.1), ("test_emulated_kernels.py", 0.2)):
+    records, end = {}, time.monotonic() + limit
+    for name, share in (("test_device.py", 0.6), ("test_status.py", 0.1), ("test_emulated_kernels.py", 1.0)):
         code, output = session.command(
             [
                 *(sys.executable, "-m", "pytest", f"tests/cuda/{name}", "-q", "--no-header", "--tb=short"),
                 *("-p", "no:cacheprovider", "--maxfail=25", "-o", "filterwarnings=default"),
             ],
-            limit * share,
+            min(limit * share, end - time.monotonic()),
             f"{name}.log",
         )
         records[name] = {"code": code, "tail": output[-5000 if code else -300 :]}
-    failed = {name: record["tail"] for name, record in records.items() if record["code"]}
-    if "test_device.py" in failed:
-        raise RuntimeError(failed["test_device.py"])
-    return {"tests": records}
+    return {"tests": records, **findings(records)}
 
 
 def sanitizer(session: Session, limit: float) -> dict[str, Any]:
     """compute-sanitizer's tools over small cases of every kernel."""
     if shutil.which("compute-sanitizer") is None:
         raise FileNotFoundError("compute-sanitizer is not on the PATH")
-    records, bad = {}, []
+    records = {}
     for tool in ("memcheck", "racecheck", "synccheck", "initcheck"):
         code, output = session.command(
             [
@@ -217,48 +222,72 @@ def sanitizer(session: Session, limit: float) -> dict[str, Any]:
             PYTORCH_NO_CUDA_MEMORY_CACHING="1",  # so that memcheck knows the size of every tensor
         )
         records[tool] = {"code": code, "tail": output[-600 if code == 0 else -4000 :]}
-        if code:
-            bad.append(tool)
-    return {"tools": records, "with_findings_or_failed": bad}
+    return {"tools": records, **findings(records)}
 
 
 def machine_code(session: Session, limit: float) -> dict[str, Any]:
     """Registers and spills of each kernel, and whether its key instructions are there."""
     module = next((session.site / "dmth_fast").glob("_cuda*.so"))
-    usage = session.command(["cuobjdump", "--dump-resource-usage", str(module)], limit / 2, "usage.log")[1]
-    text = session.command(["cuobjdump", "--dump-sass", str(module)], limit / 2, "sass.log")[1]
+    records, texts = {}, {}
+    for what in ("resource-usage", "sass"):
+        arguments = ["cuobjdump", f"--dump-{what}", str(module)]
+        code, texts[what] = session.command(arguments, limit / 2, f"{what}.log")
+        records[what] = {"code": code, "tail": texts[what][-300:]}
     (session.out / "sass.log").unlink()
     counts = {
-        word: text.count(word) for word in ("POPC", "BMMA", "BGMMA", "IMMA", "LOP3", "ATOMS", "LDL", "STL")
+        word: texts["sass"].count(word)
+        for word in ("POPC", "BMMA", "BGMMA", "IMMA", "LOP3", "ATOMS", "LDL", "STL")
     }
-    return {"instructions": counts, "usage": [line.strip() for line in usage.splitlines() if "REG:" in line]}
+    return {
+        "instructions": counts,
+        "usage": usage_of_kernels(texts["resource-usage"]),
+        "tools": records,
+        **findings(records),
+    }
+
+
+def usage_of_kernels(text: str) -> list[str]:
+    """Name and resources of each kernel, which ``cuobjdump`` prints on two lines."""
+    found, name = [], ""
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("Function "):
+            name = line.removeprefix("Function ")
+        elif "REG:" in line:
+            found.append(f"{name} {line}")
+    return found
 
 
 def counters(session: Session, limit: float) -> dict[str, Any]:
     """Hardware counters of the candidate kernels, where ncu may read them."""
     if shutil.which("ncu") is None:
         raise FileNotFoundError("ncu is not on the PATH")
+    kernels = "regex:scan_kernel|tensor_collect|tensor_count|warpgroup_collect|sliced_collect"
     code, output = session.command(
         [
-            *(
-                "ncu",
-                "--clock-control",
-                "none",
-                "--kernel-name",
-                "regex:scan_kernel|tensor_collect|tensor_count|warpgroup_collect|sliced_collect",
-            ),
-            *("--launch-skip", "2", "--launch-count", "12"),
+            *("ncu", "--clock-control", "none", "--kernel-name", kernels),
             *("--section", "SpeedOfLight", "--section", "ComputeWorkloadAnalysis", "--section", "Occupancy"),
             *(sys.executable, str(HERE / "gpu_parts.py"), "counted"),
         ],
         limit,
         "ncu.log",
     )
-    return {"code": code, "output": output[-14000:]}
+    code = code or int("==ERROR==" in output)  # such as counters that this user may not read
+    record = {"code": code, "tail": output[-2000:]}
+    return {"code": code, "output": counted_lines(output), **findings({"ncu": record})}
+
+
+def counted_lines(text: str) -> list[str]:
+    """Of ncu's output each kernel's line, shortened, and its counters that say what bounds it."""
+    wanted = (
+        *("Duration", "Compute (SM) Throughput", "Memory Throughput", "L2 Cache Throughput"),
+        *("DRAM Throughput", "Executed Ipc Active", "Issue Slots Busy", "Achieved Occupancy"),
+    )
+    lines = [line.strip() for line in text.splitlines()]
+    return [line[:200] for line in lines if line.startswith(wanted) or ", Context " in line]
 
 
 def measured(name: str) -> Callable[[Session, float], dict[str, Any]]:
-    """A part of gpu_parts.py: rows of measurements, kept as far as it came."""
+    """A part of gpu_parts.py: rows of measurements, kept as far as it came; failed by any wrong result."""
 
     def part(session: Session, limit: float) -> dict[str, Any]:
         rows = session.out / f"{name}.jsonl"
@@ -271,28 +300,31 @@ def measured(name: str) -> Callable[[Session, float], dict[str, Any]]:
         found = [json.loads(line) for line in rows.read_text().splitlines()] if rows.exists() else []
         rows.unlink(missing_ok=True)
         record: dict[str, Any] = {"rows": found}
-        if code:
-            record |= {"status": "failed", "error": f"ended with {code}: {output[-4000:]}"}
-        return record
+        wrong = [row for row in found if row.get("equal") is False or row.get("value") is False]
+        errors = [f"{len(wrong)} wrong result(s), the first: {json.dumps(wrong[0])}"] if wrong else []
+        errors += [f"ended with {code}: {output[-3000:]}"] if code else []
+        return record | ({"status": "failed", "error": "\n".join(errors)} if errors else {})
 
     return part
 
 
-# name: part, most seconds
+# name: part, most seconds; those of a call are less than its ten minutes
 PARTS: dict[str, tuple[Callable[[Session, float], dict[str, Any]], float]] = {
-    "environment": (environment, 30),
-    "build": (build, 200),
-    "probe": (measured("probe"), 40),
-    "tests": (tests, 150),
-    "targets": (measured("targets"), 70),
-    "search": (measured("search"), 90),
-    "evaluation": (measured("evaluation"), 40),
-    "rivals": (measured("rivals"), 60),
-    "others": (measured("others"), 40),
-    "machine code": (machine_code, 40),
-    "sanitizer": (sanitizer, 110),
-    "counters": (counters, 60),
+    "environment": (environment, 15),
+    "build": (build, 130),
+    "probe": (measured("probe"), 25),
+    "tests": (tests, 120),
+    "targets": (measured("targets"), 60),
+    "search": (measured("search"), 75),
+    "evaluation": (measured("evaluation"), 35),
+    "rivals": (measured("rivals"), 45),
+    "others": (measured("others"), 30),
+    "machine code": (machine_code, 25),
+    "sanitizer": (sanitizer, 240),
+    "counters": (counters, 120),
 }
+SECOND_CALL = ("sanitizer", "counters")
+FIRST_CALL = tuple(name for name in PARTS if name not in SECOND_CALL)
 
 
 def table(result: dict[str, Any]) -> str:
@@ -301,7 +333,7 @@ def table(result: dict[str, Any]) -> str:
     for name, part in result["parts"].items():
         lines.append(f"## {name}: {part['status']} ({part['seconds']} s)")
         if part["status"] != "ok":
-            lines += ["", "```", str(part.get("error") or part.get("reason"))[-1500:], "```"]
+            lines += ["", "```", str(part.get("error") or part.get("reason"))[-5000:], "```"]
         rows = part.get("rows", [])
         for columns in dict.fromkeys(tuple(row) for row in rows):
             lines += ["", "| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
@@ -313,6 +345,8 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _cell(value: object) -> str:
+    if value is None:
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -321,29 +355,29 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    parser.add_argument("--site", type=Path, help="where the package is installed; OUT/site by default")
+    parser.add_argument("--site", type=Path, help="folder that the package is installed to and stays in")
     parser.add_argument("--minutes", type=float, default=9.5, help="limit of the whole call")
-    parser.add_argument("--only", default="", help="comma separated parts")
+    parser.add_argument("--only", default="", help="comma separated parts; without it the first call's")
     parser.add_argument("--list", action="store_true", help="print the parts and end")
     arguments = parser.parse_args()
     if arguments.list:
-        print("\n".join(f"{name}: at most {limit} s" for name, (_, limit) in PARTS.items()))
+        for name, (_, limit) in PARTS.items():
+            print(f"{name}: at most {limit} s{' (second call)' if name in SECOND_CALL else ''}")
         return 0
-    chosen = [name.strip() for name in arguments.only.split(",") if name.strip()] or list(PARTS)
+    chosen = [name.strip() for name in arguments.only.split(",") if name.strip()] or list(FIRST_CALL)
     unknown = set(chosen) - set(PARTS)
     if unknown:
         parser.error(f"unknown parts {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    out = arguments.out.resolve()
-    session = Session(out, (arguments.site or out / "site").resolve(), arguments.minutes)
-    for name in chosen:
-        part, limit = PARTS[name]
-        session.run(name, part, limit)
+    with tempfile.TemporaryDirectory() as scratch:
+        site = arguments.site or Path(scratch) / "site"
+        session = Session(arguments.out.resolve(), site.resolve(), arguments.minutes)
+        for name in chosen:
+            part, limit = PARTS[name]
+            session.run(name, part, limit)
     text = table(session.result)
     (session.out / "gpu.md").write_text(text, encoding="utf-8")
     print(text)
     session.gather_logs()
-    if arguments.site is None:
-        shutil.rmtree(session.site, ignore_errors=True)  # results alone are carried away
     return int(any(part["status"] == "failed" for part in session.result["parts"].values()))
 
 

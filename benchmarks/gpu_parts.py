@@ -1,14 +1,17 @@
 """The measurements of ``gpu.py``, one part a process: ``gpu_parts.py PART ROWS.jsonl SECONDS``.
 
-A row is written as soon as it is measured. Every timed result is compared with another way to the same
-answer first: the other kernel in full, the CPU on the first queries. Times are medians of CUDA events over
-repeated calls after warming up, inputs random; rates count pairs of query and code.
+A row is written as soon as it is measured, and no row is begun that the time does not seem to allow. Searches
+and histograms are compared with another way to the same answer (see ``gpu_measuring.py``). Times are medians
+of CUDA events over repeated calls after warming up, inputs random; rates count pairs of query and code.
 """
 
-import json
-import statistics
-import sys
+# ruff: noqa: E402 - the clock starts before the imports, which take seconds of the part's time
 import time
+
+START = time.monotonic()
+
+import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,117 +23,19 @@ from torch import Tensor
 import dmth_fast as df
 from dmth_fast.environment import describe
 from dmth_fast.retrieval import cuda, native
-
-Row = dict[str, Any]
-START = time.monotonic()
-DEVICE = torch.device("cuda", 0)
-
-
-class Clock:
-    """Seconds left for this part, and timing with CUDA events."""
-
-    def __init__(self, seconds: float) -> None:
-        self.end = START + seconds
-
-    @property
-    def left(self) -> float:
-        return self.end - time.monotonic()
-
-    def median_ms(self, call: Callable[[], Any], least: int = 5, most_seconds: float = 1.5) -> float:
-        """Median milliseconds of ``call`` on the current stream."""
-        call()
-        torch.cuda.synchronize()
-        times, start = [], time.monotonic()
-        while len(times) < least or (time.monotonic() - start < most_seconds / 3 and len(times) < 50):
-            first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            first.record()
-            call()
-            last.record()
-            last.synchronize()
-            times.append(first.elapsed_time(last))
-            if time.monotonic() - start > most_seconds and len(times) >= 2:
-                break
-        return statistics.median(times)
-
-
-def random_codes(rows: int, bits: int, seed: int = 0) -> Tensor:
-    """Uniform codes of a multiple of 8 bits, made on the device."""
-    generator = torch.Generator(device=DEVICE).manual_seed(seed)
-    return torch.randint(0, 256, (rows, bits // 8), dtype=torch.uint8, device=DEVICE, generator=generator)
-
-
-def clustered_codes(rows: int, bits: int, centres: int, flip: int, seed: int = 0) -> Tensor:
-    """Codes like learned ones: ``flip`` draws of one bit to turn around each of a few centres."""
-    generator = torch.Generator(device=DEVICE).manual_seed(seed)
-    centre = random_codes(centres, bits, seed=99)
-    codes = centre[torch.randint(0, centres, (rows,), device=DEVICE, generator=generator)]
-    for _ in range(flip):
-        at = torch.randint(0, bits // 8, (rows, 1), device=DEVICE, generator=generator)
-        bit = 1 << torch.randint(0, 8, (rows, 1), device=DEVICE, generator=generator)
-        codes.scatter_(1, at, codes.gather(1, at) ^ bit.to(torch.uint8))
-    return codes
-
-
-def roofs() -> tuple[float, float]:
-    """Popcounts of 32 bits a second (16 a clock and multiprocessor), and bytes a second of a device copy."""
-    properties: Any = torch.cuda.get_device_properties(DEVICE)
-    clock = float(getattr(properties, "clock_rate", 1_980_000)) * 1e3
-    return 16.0 * properties.multi_processor_count * clock, _copy_rate()
-
-
-def _copy_rate() -> float:
-    source = torch.randint(0, 256, (2**31,), dtype=torch.uint8, device=DEVICE)
-    target = torch.empty_like(source)
-    return 2.0 * source.numel() / Clock(1e9).median_ms(lambda: target.copy_(source)) * 1e3
-
-
-def agrees(found: tuple[Tensor, Tensor], codes: Tensor, queries: Tensor, k: int) -> bool:
-    """Whether the first queries have the CPU's answer; up to 10 M rows."""
-    count = 4 if len(codes) <= 2_000_000 else 1
-    expected = native.search(codes.cpu().numpy(), queries[:count].cpu().numpy(), k)
-    return all(
-        np.array_equal(part[:count].cpu().numpy(), other) for part, other in zip(found, expected, strict=True)
-    )
-
-
-def search_row(
-    clock: Clock, codes: Tensor, queries: Tensor, k: int, method: str, kind: str, popcounts: float
-) -> Row:
-    """Time one search and check it: against the other method in full, and the CPU where that is quick."""
-
-    def call() -> tuple[Tensor, Tensor]:
-        return cuda.search_rows(codes, queries, k, method=method)
-
-    found = call()
-    tensor_fits = codes.shape[1] <= 64
-    right = True
-    if tensor_fits and len(queries) > 1:
-        other = "popcount" if method != "popcount" else "tensor"
-        again = cuda.search_rows(codes, queries, k, method=other)
-        right = all(torch.equal(a, b) for a, b in zip(found, again, strict=True))
-    if len(codes) <= 10_000_000 and clock.left > 20:
-        right = right and agrees(found, codes, queries, k)
-    milliseconds = clock.median_ms(call)
-    pairs = len(codes) * len(queries) / milliseconds * 1e3
-    words = -(-codes.shape[1] // 4)
-    return {
-        "kind": kind,
-        "bits": 8 * codes.shape[1],
-        "queries": len(queries),
-        "rows": len(codes),
-        "k": k,
-        "method": method,
-        "ms": milliseconds,
-        "pairs/s": pairs,
-        "of popcount roof": pairs * words / popcounts,
-        "rows GB/s": codes.numel() / milliseconds * 1e-6,
-        "equal": right,
-    }
-
-
-def products() -> tuple[str, ...]:
-    """The methods by tensor cores that this device and build have."""
-    return ("tensor", "warpgroup") if native.cuda().device(0)["warpgroup"] else ("tensor",)
+from gpu_measuring import (
+    DEVICE,
+    Clock,
+    Row,
+    agrees,
+    clustered_codes,
+    products,
+    random_codes,
+    roofs,
+    rows_in_time,
+    search_row,
+    so_far,
+)
 
 
 def probe(_: Clock) -> Iterator[Row]:
@@ -188,8 +93,6 @@ def search(clock: Clock) -> Iterator[Row]:
         if made != (rows, bits):
             codes, made = random_codes(rows, bits), (rows, bits)
         for method in methods:
-            if clock.left < 8:
-                return
             yield search_row(clock, codes, random_codes(count, bits, 1), k, method, kind, popcounts)
     for k in (10, 1000):
         for kind, centres, flip in (("100 classes", 100, 3), ("10 classes, many ties", 10, 1)):
@@ -198,8 +101,6 @@ def search(clock: Clock) -> Iterator[Row]:
                 clustered_codes(1000, 64, centres, flip, 7),
             )
             for method in both:
-                if clock.left < 8:
-                    return
                 yield search_row(clock, codes, queries, k, method, kind, popcounts)
 
 
@@ -207,57 +108,45 @@ def evaluation(clock: Clock) -> Iterator[Row]:
     """The CIFAR-10 protocols: histograms on the device, and the whole report."""
     for count, rows in ((1000, 59_000), (10_000, 50_000)):
         for bits in (16, 48, 64, 128):
-            codes, queries = clustered_codes(rows, bits, 10, 2), clustered_codes(count, bits, 10, 2, 1)
-            labels = torch.randint(0, 10, (rows,)), torch.randint(0, 10, (count,))
-            on_device = [side.to(DEVICE) for side in labels]
-            every, relevant = (torch.empty((count, bits + 1), dtype=torch.int64, device=DEVICE) for _ in "ab")
-            sets = (codes.data_ptr(), rows, queries.data_ptr(), count, codes.shape[1])
-            place = (0, int(torch.cuda.current_stream().cuda_stream))
+            yield _evaluated(clock, count, rows, bits)
 
-            expected = native.histograms(
-                codes.cpu().numpy(),
-                queries[:50].cpu().numpy(),
-                labels[0].numpy(),
-                labels[1][:50].numpy(),
-                bits,
-            )
-            taken, right = {}, True
-            for method in ("popcount", "tensor", "auto"):
 
-                def call(
-                    arguments: tuple[Any, ...] = (
-                        *sets,
-                        *(side.data_ptr() for side in on_device),
-                        0,
-                        every.data_ptr(),
-                        relevant.data_ptr(),
-                        method,
-                        *place,
-                    ),
-                ) -> None:
-                    native.cuda().histograms(*arguments)
-
-                taken[method] = clock.median_ms(call)
-                right = right and np.array_equal(every[:50].cpu().numpy(), expected[0])
-                right = right and np.array_equal(relevant[:50].cpu().numpy(), expected[1])
-            milliseconds = taken["auto"]
-            start = time.perf_counter()
-            df.evaluate(queries, on_device[1], codes, on_device[0])
-            report = 1e3 * (time.perf_counter() - start)
-            start = time.perf_counter()
-            df.evaluate(queries.cpu(), labels[1], codes.cpu(), labels[0])
-            on_cpu = 1e3 * (time.perf_counter() - start)
-            yield {
-                "queries": count,
-                "rows": rows,
-                "bits": bits,
-                "histograms ms": milliseconds,
-                **{f"{method} ms": taken[method] for method in ("popcount", "tensor")},
-                "pairs/s": count * rows / milliseconds * 1e3,
-                "whole report ms": report,
-                "whole report on CPU ms": on_cpu,
-                "equal": right,
-            }
+def _evaluated(clock: Clock, count: int, rows: int, bits: int) -> Row:
+    codes, queries = clustered_codes(rows, bits, 10, 2), clustered_codes(count, bits, 10, 2, 1)
+    labels = torch.randint(0, 10, (rows,)), torch.randint(0, 10, (count,))
+    on_device = [side.to(DEVICE) for side in labels]
+    every, relevant = (torch.empty((count, bits + 1), dtype=torch.int64, device=DEVICE) for _ in "ab")
+    inputs = (codes.data_ptr(), rows, queries.data_ptr(), count, codes.shape[1])
+    sides = (*(side.data_ptr() for side in on_device), 0, every.data_ptr(), relevant.data_ptr())
+    place = (0, int(torch.cuda.current_stream().cuda_stream))
+    expected = native.histograms(
+        codes.cpu().numpy(), queries[:50].cpu().numpy(), labels[0].numpy(), labels[1][:50].numpy(), bits
+    )
+    taken: dict[str, float] = {}
+    equal: bool | None = None
+    for method in ("popcount", "tensor", "auto"):
+        arguments = (*inputs, *sides, method, *place)
+        taken[method] = clock.median_ms(lambda a=arguments: native.cuda().histograms(*a))  # type: ignore[misc]
+        for counts, right in zip((every, relevant), expected, strict=True):
+            equal = so_far(equal, np.array_equal(counts[:50].cpu().numpy(), right))
+    df.evaluate(queries, on_device[1], codes, on_device[0])
+    start = time.perf_counter()
+    df.evaluate(queries, on_device[1], codes, on_device[0])
+    report = 1e3 * (time.perf_counter() - start)
+    start = time.perf_counter()
+    df.evaluate(queries.cpu(), labels[1], codes.cpu(), labels[0])
+    on_cpu = 1e3 * (time.perf_counter() - start)
+    return {
+        "queries": count,
+        "rows": rows,
+        "bits": bits,
+        "histograms ms": taken["auto"],
+        **{f"{method} ms": taken[method] for method in ("popcount", "tensor")},
+        "pairs/s": count * rows / taken["auto"] * 1e3,
+        "whole report ms": report,
+        "whole report on CPU ms": on_cpu,
+        "equal": equal,
+    }
 
 
 def rivals(clock: Clock) -> Iterator[Row]:
@@ -270,8 +159,6 @@ def rivals(clock: Clock) -> Iterator[Row]:
             common = {"bits": bits, "queries": count, "rows": rows, "k": k}
             yield common | {"who": "ours", "ms": ours, "pairs/s": count * rows / ours * 1e3, "ours is x": 1.0}
             for who, call in (*_torch_rivals(codes, queries, bits), *_faiss_rivals(codes, queries)):
-                if clock.left < 10:
-                    return
                 try:
                     milliseconds = clock.median_ms(call, least=3)
                 except Exception as error:
@@ -296,6 +183,15 @@ def rivals(clock: Clock) -> Iterator[Row]:
             }
 
 
+def rows_of_product(queries: int) -> int:
+    """Rows in a matrix of 2**28 scores; a multiple of 8, as ``torch._int_mm`` wants them.
+
+    >>> rows_of_product(100)
+    2684352
+    """
+    return max(8, 2**28 // max(queries, 1) // 8 * 8)
+
+
 def _torch_rivals(codes: Tensor, queries: Tensor, bits: int) -> list[tuple[str, Callable[[], Any]]]:
     """Products of codes of -1 and 1 with topk, in chunks of rows that keep the matrix of scores small."""
     powers = (1 << torch.arange(8, device=DEVICE)).to(torch.uint8)
@@ -306,7 +202,7 @@ def _torch_rivals(codes: Tensor, queries: Tensor, bits: int) -> list[tuple[str, 
 
     def product(dtype: torch.dtype) -> Callable[[], Any]:
         wide, wanted = signs(codes, dtype), signs(queries, dtype)
-        step = 2**28 // max(len(queries), 1)
+        step = rows_of_product(len(queries))
 
         def call() -> tuple[Tensor, Tensor]:
             values, rows = [], []
@@ -408,10 +304,13 @@ def small() -> None:
 
 
 def counted() -> None:
-    """A few large launches for ncu."""
+    """A few large launches of every kernel that finds or counts, for ncu."""
     codes, queries = random_codes(4_000_000, 64), random_codes(4096, 64, 1)
     for method in ("popcount", *products(), "sliced"):
         cuda.search_rows(codes, queries, 100, method=method)
+    labels = np.arange(len(codes)) % 10
+    for method in ("popcount", "tensor"):
+        cuda.histograms(codes, queries, labels, labels[: len(queries)], 64, method)
     torch.cuda.synchronize()
 
 
@@ -422,9 +321,9 @@ def main() -> None:
     name = sys.argv[1]
     if name in ("small", "counted"):
         return small() if name == "small" else counted()
-    rows, clock = Path(sys.argv[2]), Clock(float(sys.argv[3]))
+    rows, clock = Path(sys.argv[2]), Clock(START + float(sys.argv[3]))
     with rows.open("a", encoding="utf-8") as stream:
-        for row in PARTS[name](clock):
+        for row in rows_in_time(PARTS[name](clock), clock):
             stream.write(json.dumps(row) + "\n")
             stream.flush()
     return None

@@ -51,26 +51,43 @@ __device__ __forceinline__ unsigned char* dynamic_shared() {
 }
 #endif
 
-// Starts a kernel on a stream. More dynamic shared memory than every device grants is asked for first.
+// A kernel names its own shared arrays once, first of all: so their bound holds, and the emulated device
+// counts them.
+template <class... Arrays>
+__device__ __forceinline__ void own_shared(const Arrays&...) {
+    static_assert((sizeof(Arrays) + ...) <= kMostStaticShared);
+#ifdef DMTH_FAST_EMULATE
+    emulator::own_shared((sizeof(Arrays) + ...));
+#endif
+}
+
+// Asks for all the dynamic shared memory that a kernel may have, whatever one launch needs: so no thread
+// takes back what another has asked for the same kernel.
+inline void ask_for_shared(const char* name, const void* kernel) {
+    int device = 0;
+    check(cudaGetDevice(&device), name);
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               most_dynamic_shared(device)),
+          name);
+}
+
+// Starts a kernel on a stream. Shared memory that is not granted unasked, beside a kernel's own, is asked for
+// first.
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, unsigned threads, std::size_t shared,
             cudaStream_t stream, const Arguments&... arguments) {
     if (grid.x == 0 || grid.y == 0) return;
+    const auto address = reinterpret_cast<const void*>(kernel);
+    if (shared > kUnaskedShared - kMostStaticShared) ask_for_shared(name, address);
 #ifdef DMTH_FAST_EMULATE
-    (void)name;
     (void)stream;
-    emulator::launch(grid, threads, shared, [&] { kernel(static_cast<Parameters>(arguments)...); });
+    emulator::launch(grid, threads, shared, address, [&] { kernel(static_cast<Parameters>(arguments)...); });
 #else
-    if (shared > 48 * 1024) {
-        check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                   static_cast<int>(shared)),
-              name);
-    }
     // clang-format off
     kernel<<<grid, threads, shared, stream>>>(static_cast<Parameters>(arguments)...);
     // clang-format on
-    check(cudaGetLastError(), name);
 #endif
+    check(cudaGetLastError(), name);
 }
 
 }  // namespace dmth_fast::cuda

@@ -22,7 +22,7 @@ inline constexpr std::int64_t kMostSplits = 65535;  // blocks along y
 
 struct Machine {
     int multiprocessors;
-    int shared_bytes;  // a block may ask for, with opt-in
+    int shared_bytes;  // dynamic, that a block may ask for: most_dynamic_shared
     int major;         // compute capability
     int minor;
     bool warpgroup = false;  // has the warpgroup's product, and this build has code for it

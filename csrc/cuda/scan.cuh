@@ -98,6 +98,7 @@ __global__ void __launch_bounds__(kMostThreads) scan_kernel(const Scan scan, Act
     constexpr int R = kRowsOfLane<W>;
     __shared__ std::uint32_t query_words[kTileQueries * W];
     __shared__ int bounds[kTileQueries];
+    own_shared(query_words, bounds);
     const Place at = detail::place(scan);
     unsigned wanted = detail::stage_queries(scan, at, action, W, query_words, bounds);
     if (wanted == 0) return;
@@ -180,6 +181,7 @@ template <class Action>
 __global__ void __launch_bounds__(kMostThreads) scan_wide_kernel(const Scan scan, Action action) {
     __align__(16) __shared__ std::uint32_t query_words[kTileQueries * kMaxWords];
     __shared__ int bounds[kTileQueries];
+    own_shared(query_words, bounds);
     const Place at = detail::place(scan);
     const int words = (scan.codes.bytes + 15) / 16 * 4;
     unsigned wanted = detail::stage_queries(scan, at, action, words, query_words, bounds);

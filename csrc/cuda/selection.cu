@@ -107,6 +107,7 @@ __global__ void __launch_bounds__(1024)
     sum_cells_kernel(std::int64_t* all_cells, std::int64_t cells_of_query, std::int64_t bins,
                      std::int64_t splits, std::int64_t k, int* bounds, std::int64_t* totals) {
     __shared__ std::int64_t warp_sums[32];
+    own_shared(warp_sums);
     const std::int64_t query = blockIdx.x;
     const bool wanted = bounds[query] >= 0;
     __syncthreads();  // bounds are written below

@@ -51,8 +51,7 @@ Status status() {
 }
 
 Machine machine_of(int device) {
-    Machine machine{attribute(cudaDevAttrMultiProcessorCount, device),
-                    attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device) - 4096,  // the scan's own
+    Machine machine{attribute(cudaDevAttrMultiProcessorCount, device), most_dynamic_shared(device),
                     attribute(cudaDevAttrComputeCapabilityMajor, device),
                     attribute(cudaDevAttrComputeCapabilityMinor, device)};
 #ifdef DMTH_FAST_CUDA_WARPGROUP

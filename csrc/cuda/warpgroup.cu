@@ -71,6 +71,7 @@ template <int C>
 __global__ void __launch_bounds__(kMostThreads)
     warpgroup_collect_kernel(const Scan scan, const Collect action) {
     __align__(128) __shared__ std::uint32_t staged[C * kLinkWords];
+    own_shared(staged);
     const std::int64_t first_query = static_cast<std::int64_t>(blockIdx.x) * scan.tile;
     const detail::RowRange range =
         detail::range_of(scan, static_cast<std::int64_t>(blockIdx.y) * (warps() / 4) + warp() / 4);
@@ -111,10 +112,13 @@ __global__ void __launch_bounds__(kMostThreads)
         }
 #pragma unroll
         for (int c = 0; c < C; ++c) multiply_group(sums, row[c], row8[c], staged + c * kLinkWords);
-        int none = -1;  // stays negative as long as no sum is a hit
+        int none[4] = {-1, -1, -1, -1};  // negative as long as no sum is a hit; four, that none waits long
 #pragma unroll
-        for (int n = 0; n < kProducts; ++n) none &= sums[n][0] & sums[n][1] & sums[n][2] & sums[n][3];
-        if (!any(none >= 0)) continue;
+        for (int n = 0; n < kProducts; ++n) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) none[i] &= sums[n][i];
+        }
+        if (!any((none[0] & none[1] & none[2] & none[3]) >= 0)) continue;
 #pragma unroll
         for (int n = 0; n < kProducts; ++n) {
             keep_hits<C>(scan, action, first_query + kColumns * n + 2 * part, low, range.end, start[n],

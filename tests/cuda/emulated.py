@@ -73,7 +73,7 @@ class Settings:
 
     method: str = "auto"
     multiprocessors: int = 2
-    shared_bytes: int = 227 * 1024
+    shared_bytes: int = 219 * 1024  # dynamic, that plans may use; the device has 8 KiB more
     major: int = 9  # of the compute capability; for plans
     budget: int = 1 << 26
     seed: int = 1
@@ -221,6 +221,10 @@ class EmulatedDevice:
             relevant,
         )
         return every[:, : bits + 1], relevant[:, : bits + 1]
+
+    def launch(self, shared: int, asked: int = -1) -> None:
+        """Start a kernel of 5,000 bytes of shared memory of its own with ``shared`` more."""
+        self._call("emulate_shared", Settings().shared_bytes, shared, asked)
 
     def pack(self, values: Array, element: str, threshold: float, seed: int = 1) -> tuple[Array, int]:
         """Codes, and the flat index of the first NaN or :data:`NO_NAN`."""

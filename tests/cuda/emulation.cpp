@@ -47,8 +47,17 @@ struct Setup {
         : machine{multiprocessors, shared_bytes, 9, 0, true} {
         emulator::device().random.seed(seed);
         emulator::device().launches = 0;
+        emulator::device().most_shared = static_cast<std::size_t>(shared_bytes + kMostStaticShared);
+        emulator::device().asked.clear();
+        emulator::device().error = cudaSuccess;
     }
 };
+
+__global__ void own_kernel() {
+    __shared__ unsigned char own[5000];
+    own_shared(own);
+    own[threadIdx.x] = dynamic_shared()[threadIdx.x];
+}
 
 template <class Body>
 int guarded(const Body& body) {
@@ -146,7 +155,7 @@ int emulate_range_search(const std::uint8_t* codes, long long rows, int bytes, c
 int emulate_distances(const std::uint8_t* codes, long long rows, int bytes, const std::uint8_t* queries,
                       long long count, int multiprocessors, unsigned seed, std::int32_t* out) {
     return guarded([&] {
-        const Setup setup(multiprocessors, 227 * 1024, seed);
+        const Setup setup(multiprocessors, 219 * 1024, seed);
         hamming_distances({codes, rows, bytes}, {queries, count, bytes}, out, setup.machine, nullptr);
     });
 }
@@ -161,6 +170,20 @@ int emulate_histograms(const std::uint8_t* codes, long long rows, int bytes, con
         histograms({codes, rows, bytes}, {queries, count, bytes}, {row_classes, row_masks, words},
                    {query_classes, query_masks, words}, all, relevant, static_cast<Method>(method),
                    setup.machine, nullptr);
+    });
+}
+
+// A kernel of 5,000 bytes of shared memory of its own, started with `shared` more: as it comes, or after
+// asking for `asked` of them (when not negative).
+int emulate_shared(int shared_bytes, int shared, int asked) {
+    return guarded([&] {
+        const Setup setup(4, shared_bytes, 1);
+        const auto kernel = reinterpret_cast<const void*>(own_kernel);
+        if (asked >= 0) {
+            check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, asked), "asking");
+        }
+        emulator::launch(dim3(2), 64, static_cast<std::size_t>(shared), kernel, own_kernel);
+        check(cudaGetLastError(), "launching");
     });
 }
 

@@ -1,6 +1,9 @@
 // A device made of one CPU thread: each thread of a block is a fiber, a warp-wide call and __syncthreads are
 // the points where fibers wait for each other.
 //
+// A launch that a device would refuse for its shared memory is an error here too: what a kernel has asked for
+// stands in Device::asked, its own arrays are those that it names (own_shared of device.h).
+//
 // Strict where hardware is lenient: a lane that has left while its warp still talks, two different warp-wide
 // calls meeting, or a barrier that not every thread reaches ends the program with a message. Fibers and
 // blocks run in an order drawn from a seed, and shared memory starts as garbage, so code that relies on an
@@ -17,9 +20,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <random>
+#include <utility>
 #include <vector>
 
 #define __global__
@@ -43,12 +48,11 @@ struct alignas(16) uint4 {
 };
 
 using cudaStream_t = void*;
-enum cudaError_t { cudaSuccess = 0 };
-inline cudaError_t cudaGetLastError() {
-    return cudaSuccess;
-}
-inline const char* cudaGetErrorString(cudaError_t) {
-    return "emulated";
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
+enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+inline const char* cudaGetErrorString(cudaError_t error) {
+    return error == cudaSuccess ? "no error" : "invalid argument";
 }
 inline cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t) {
     std::memset(to, value, bytes);
@@ -80,6 +84,10 @@ struct Device {
     unsigned block_size = 0;
     std::minstd_rand random{1};
     std::int64_t launches = 0;
+    std::size_t most_shared = 227 * 1024;      // of a block that asks, own and dynamic
+    std::map<const void*, std::size_t> asked;  // dynamic, by kernel
+    const void* kernel = nullptr;
+    cudaError_t error = cudaSuccess;
 };
 
 inline Device& device() {
@@ -94,6 +102,14 @@ inline Device& device() {
     std::abort();
 }
 
+// Whether a device starts the current kernel with so many bytes of its own.
+inline bool grants(std::size_t own, std::size_t dynamic) {
+    const Device& d = device();
+    const auto asked = d.asked.find(d.kernel);
+    if (asked == d.asked.end()) return own + dynamic <= 48 * 1024;
+    return dynamic <= asked->second && own + dynamic <= d.most_shared;
+}
+
 inline unsigned char* dynamic_shared() {
     return device().shared.data();
 }
@@ -105,6 +121,13 @@ inline void pause(Wait wait) {
     Fiber& fiber = self();
     fiber.wait = wait;
     swapcontext(&fiber.context, &device().scheduler);
+}
+
+// The arrays of the kernel are known now: a launch that a device would have refused ends before it begins.
+inline void own_shared(std::size_t bytes) {
+    if (grants(bytes, device().shared.size())) return;
+    device().error = cudaErrorInvalidValue;
+    pause(Wait::kDone);
 }
 
 inline void entry() {
@@ -207,11 +230,16 @@ inline void run_block(const std::function<void()>& body, std::size_t shared) {
     } while (release());
 }
 
-inline void launch(dim3 grid, unsigned threads, std::size_t shared, const std::function<void()>& body) {
+inline void launch(dim3 grid, unsigned threads, std::size_t shared, const void* kernel,
+                   const std::function<void()>& body) {
     Device& d = device();
+    d.kernel = kernel;
     if (threads % 32 != 0 || threads == 0 || threads > 1024) fail("a block must be 1 to 32 whole warps");
     if (grid.y > 65535 || grid.z != 1) fail("grid too large");
-    if (shared > 227 * 1024) fail("too much shared memory");
+    if (!grants(0, shared)) {
+        d.error = cudaErrorInvalidValue;
+        return;
+    }
     ++d.launches;
     d.grid = grid;
     d.block_size = threads;
@@ -221,6 +249,7 @@ inline void launch(dim3 grid, unsigned threads, std::size_t shared, const std::f
     for (const std::uint64_t block : blocks) {
         d.block_index = dim3(static_cast<unsigned>(block % grid.x), static_cast<unsigned>(block / grid.x));
         run_block(body, shared);
+        if (d.error != cudaSuccess) return;
     }
 }
 
@@ -232,6 +261,26 @@ inline std::uint64_t exchange(Wait wait, std::uint64_t value, int source = 0) {
 }
 
 }  // namespace emulator
+
+inline cudaError_t cudaGetLastError() {
+    return std::exchange(emulator::device().error, cudaSuccess);
+}
+inline cudaError_t cudaGetDevice(int* device) {
+    *device = 0;
+    return cudaSuccess;
+}
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+    *value = static_cast<int>(emulator::device().most_shared);
+    return cudaSuccess;
+}
+// Stricter than a device: what was asked for may not become less, since another thread's launch relies on it.
+inline cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int bytes) {
+    std::size_t& asked = emulator::device().asked[kernel];
+    const auto wanted = static_cast<std::size_t>(bytes);
+    if (bytes < 0 || wanted > emulator::device().most_shared || wanted < asked) return cudaErrorInvalidValue;
+    asked = wanted;
+    return cudaSuccess;
+}
 
 #define threadIdx (dim3(emulator::device().current, 0, 0))
 #define blockIdx (emulator::device().block_index)

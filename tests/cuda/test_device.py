@@ -1,5 +1,6 @@
 """The CUDA verbs on a device, against the CPU's answers; skipped, with the reason, where there is none."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ from dmth_fast.retrieval.streaming import search_streamed
 STATUS = native.cuda_available()
 pytestmark = pytest.mark.skipif(not STATUS, reason=f"no CUDA device: {STATUS.reason}")
 
-WIDTHS = (1, 8, 12, 24, 32, 48, 64, 96, 100, 128, 200, 256, 300, 512, 520, 1024, 4096)
+WIDTHS = (1, 8, 12, 24, 32, 48, 64, 96, 100, 128, 200, 256, 300, 376, 512, 520, 704, 1024, 1408, 3000, 4096)
 
 
+@functools.cache  # shared by the tests, which only read them
 def random_codes(seed: int, count: int, bits: int, flips: float = 0.5) -> NDArray[np.uint8]:
     rng = np.random.default_rng(seed)
     centre = np.random.default_rng(bits).random(bits) < 0.5

@@ -44,7 +44,7 @@ devices = st.builds(
     Settings,
     method=st.sampled_from(METHODS),
     multiprocessors=st.sampled_from((1, 3)),
-    shared_bytes=st.sampled_from((48 * 1024, 227 * 1024)),
+    shared_bytes=st.sampled_from((48 * 1024, 219 * 1024)),
     budget=st.sampled_from((1 << 22, 1 << 26)),
     seed=st.integers(1, 1000),
 )
@@ -77,6 +77,32 @@ def test_search(emulated: EmulatedDevice, case: Any, setup: Settings, data: st.D
     k = data.draw(st.one_of(st.integers(1, 12), st.integers(1, len(codes) + 1)))
     wanted = allowed_for(setup, bits)
     equal(emulated.search(codes, queries, k, wanted), reference.search(codes, queries, k))
+
+
+@pytest.mark.parametrize("bits", [376, 704, 1408, 3000])
+def test_counters_and_queries_share_what_a_block_gets_unasked(emulated: EmulatedDevice, bits: int) -> None:
+    """Widths whose counters alone take less than 48 KiB, and more beside the scan's own arrays."""
+    rng = np.random.default_rng(bits)
+    codes, queries = random_codes(rng, 90, bits, flips=0.1), random_codes(rng, 9, bits, flips=0.1)
+    equal(emulated.search(codes, queries, 90, Settings()), reference.search(codes, queries, 90))
+    found = emulated.range_search(codes, queries, bits // 6, Settings())
+    equal(found, reference.range_search(codes, queries, bits // 6))
+
+
+def test_the_emulated_device_refuses_what_a_device_refuses(emulated: EmulatedDevice) -> None:
+    emulated.launch(48 * 1024 - 5000)
+    emulated.launch(227 * 1024 - 5000, asked=227 * 1024 - 5000)
+    for shared, asked in (
+        (48 * 1024 - 4999, -1),  # with the kernel's own
+        (64 * 1024, -1),
+        (50_000, 49_999),  # more than was asked for
+        (227 * 1024 - 4999, 227 * 1024),
+    ):
+        with pytest.raises(ValueError, match="launching: invalid argument"):
+            emulated.launch(shared, asked)
+    with pytest.raises(ValueError, match="asking: invalid argument"):
+        emulated.launch(0, 227 * 1024 + 1)
+    emulated.launch(0)
 
 
 STAGED = [

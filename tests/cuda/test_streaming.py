@@ -1,14 +1,17 @@
 """Merging of chunks and the index on a device, as far as they need none."""
 
 import math
+from collections.abc import Iterator
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
-from dmth_fast.retrieval import native
+from dmth_fast.retrieval import cuda, native, streaming
 from dmth_fast.retrieval.cuda import planned
 from dmth_fast.retrieval.device_index import DeviceIndex
 from dmth_fast.retrieval.index import Index
@@ -48,6 +51,81 @@ def test_streaming_wants_queries_on_a_device() -> None:
         search_streamed(CODES, torch.from_numpy(QUERIES), 3)
     with pytest.raises(TypeError, match="codes must be uint8"):
         search_streamed(CODES.astype(np.int64), torch.from_numpy(QUERIES), 3)
+
+
+class FakeStream:
+    """A stream that copies at once and counts how often it was waited for."""
+
+    def __init__(self, *_: Any) -> None:
+        self.waits = 0
+
+    def synchronize(self) -> None:
+        self.waits += 1
+
+    def wait_stream(self, other: Any) -> None: ...
+
+    def wait_event(self, event: Any) -> None: ...
+
+
+@pytest.fixture
+def copying(monkeypatch: pytest.MonkeyPatch) -> FakeStream:
+    """The stream of the copies, of a host whose memory is pinned, or passes for it."""
+    stream, empty = FakeStream(), torch.empty
+
+    def unpinned(*shape: Any, pin_memory: bool = False, **options: Any) -> torch.Tensor:
+        assert isinstance(pin_memory, bool)
+        return empty(*shape, **options)
+
+    event = SimpleNamespace(synchronize=lambda: None, record=lambda _: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda _: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "Event", lambda: event)
+    monkeypatch.setattr(torch, "empty", unpinned)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda *_: None)
+    return stream
+
+
+@pytest.mark.parametrize("pinned", [False, True])
+@pytest.mark.parametrize("writeable", [False, True])
+def test_copies_have_ended_when_the_chunks_have(
+    copying: FakeStream, monkeypatch: pytest.MonkeyPatch, pinned: bool, writeable: bool
+) -> None:
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda _: pinned)
+    codes = CODES.copy()
+    codes.flags.writeable = writeable
+    chunks = streaming._on_device(codes, torch.device("cpu"), 320)
+    found = [(first, chunk.clone()) for first, chunk in chunks]
+    assert [first for first, _ in found] == [0, 320, 640, 960]
+    np.testing.assert_array_equal(torch.cat([chunk for _, chunk in found]).numpy(), CODES)
+    assert copying.waits == 1
+    chunks = streaming._on_device(codes, torch.device("cpu"), 320)
+    next(chunks)
+    assert copying.waits == 1
+    chunks.close()
+    assert copying.waits == 2
+
+
+def test_a_failing_search_ends_the_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[bool] = []
+
+    def chunks() -> Iterator[tuple[int, torch.Tensor]]:
+        try:
+            yield 0, torch.from_numpy(CODES)
+        finally:
+            ended.append(True)
+
+    def fails(*_: Any) -> None:
+        raise MemoryError("no room")
+
+    running = chunks()  # held here, so that only closing it ends it
+    queries = SimpleNamespace(device=torch.device("cuda"), shape=QUERIES.shape)
+    monkeypatch.setattr(cuda, "checked_codes", lambda *_: queries)
+    monkeypatch.setattr(cuda, "search_rows", fails)
+    monkeypatch.setattr(streaming, "_on_device", lambda *_: running)
+    with pytest.raises(MemoryError, match="no room"):
+        search_streamed(CODES, torch.from_numpy(QUERIES), 3)
+    assert ended == [True]
 
 
 def full(memory: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -107,6 +185,14 @@ def test_the_index_grows() -> None:
         index.rows(torch.tensor([0, 1000]))
 
 
+def test_the_index_takes_read_only_codes() -> None:
+    codes = CODES.copy()
+    codes.flags.writeable = False
+    index = DeviceIndex(16, device="cpu")
+    index.add(codes)
+    np.testing.assert_array_equal(index.rows().numpy(), CODES)
+
+
 def test_an_index_moves_between_devices() -> None:
     index = Index(16)
     index.add(CODES)
@@ -139,3 +225,26 @@ def test_the_filter_becomes_one_bit_a_row() -> None:
     packed, count = index._mask(selected)
     np.testing.assert_array_equal(packed.numpy(), np.packbits(selected.numpy(), bitorder="little"))
     assert count == int(selected.sum())
+
+
+class Allocated(TorchFunctionMode):
+    """The memory of all results of torch's functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storages: dict[int, torch.UntypedStorage] = {}  # kept, so that no address comes twice
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.storages[result.untyped_storage().data_ptr()] = result.untyped_storage()
+        return result
+
+
+def test_a_filter_takes_little_memory_beside_itself() -> None:
+    index = DeviceIndex(16, device="cpu")
+    index.add(CODES)
+    selected = torch.ones(1000, dtype=torch.bool)
+    with Allocated() as allocated:
+        index._mask(selected)
+    assert 1000 <= sum(storage.nbytes() for storage in allocated.storages.values()) <= 2000

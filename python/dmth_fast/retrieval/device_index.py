@@ -79,7 +79,8 @@ class DeviceIndex:
         if is_tensor(codes):
             rows = cuda.checked_codes(torch.as_tensor(codes), "codes", self._bits)
         else:
-            rows = torch.from_numpy(checked_array(codes, "codes", self._bits))
+            array = checked_array(codes, "codes", self._bits)
+            rows = torch.from_numpy(array if array.flags.writeable else array.copy())
         first, count = self._count, self._count + len(rows)
         if count > len(self._store):
             try:
@@ -151,7 +152,9 @@ class DeviceIndex:
         if selected.shape != (self._count,) or selected.device != self._device:
             raise ValueError(f"{expected}, got shape {tuple(selected.shape)} on {selected.device}")
         padded = torch.zeros((-(-self._count // 8) * 8,), dtype=torch.uint8, device=self._device)
-        padded[: self._count] = selected
-        weights = 1 << torch.arange(8, device=self._device)
-        packed = (padded.view(-1, 8).to(torch.int64) * weights).sum(dim=1).to(torch.uint8)
-        return packed, int(selected.sum().item())
+        padded[: self._count].copy_(selected)
+        # In bytes and in place: a filter has as many as there are rows, and int64 eight times that.
+        groups = padded.view(-1, 8)
+        count = int(groups.sum(dim=1, dtype=torch.uint8).sum().item())
+        groups *= torch.tensor([1 << bit for bit in range(8)], dtype=torch.uint8, device=self._device)
+        return groups.sum(dim=1, dtype=torch.uint8), count

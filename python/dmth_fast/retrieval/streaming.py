@@ -6,14 +6,15 @@ chunk are merged with the best so far. Copying bounds it: a PCIe 5 x16 link of 5
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dmth_fast.retrieval import cuda
-from dmth_fast.retrieval.arguments import AnyArray, as_numpy, describe, integer
+from dmth_fast.retrieval.arguments import AnyArray, Array, as_numpy, describe, integer
 from dmth_fast.retrieval.codes import checked_codes
 from dmth_fast.retrieval.search import SearchResult
 
@@ -25,6 +26,9 @@ def search_streamed(
     codes: AnyArray, queries: Tensor, k: int, *, bits: int | None = None, chunk_bytes: int = _CHUNK_BYTES
 ) -> SearchResult:
     """The k codes nearest to each query, of a database in the host's memory.
+
+    When the call ends, with a result or an error, all copies have ended too: ``codes`` may be written again.
+    The last search may still be under way, as after every search.
 
     Args:
         codes: (n, bytes) uint8, a NumPy array (a memory map too) or a CPU tensor; pinned memory is copied
@@ -52,9 +56,10 @@ def search_streamed(
     columns = min(integer(k, "k", 1), len(database))
     step = rows_of_chunk(database.shape[1], integer(chunk_bytes, "chunk_bytes", 1))
     best: Tensor | None = None
-    for first, chunk in _on_device(torch.from_numpy(database), wanted.device, step):
-        distances, ids = cuda.search_rows(chunk, wanted, min(columns, len(chunk)))
-        best = merged(best, keys_of(distances, ids, first), columns)
+    with closing(_on_device(database, wanted.device, step)) as chunks:
+        for first, chunk in chunks:
+            distances, ids = cuda.search_rows(chunk, wanted, min(columns, len(chunk)))
+            best = merged(best, keys_of(distances, ids, first), columns)
     if best is None:
         best = wanted.new_empty((len(wanted), 0), dtype=torch.int64)
     return SearchResult(*results_of(best))
@@ -98,25 +103,32 @@ def results_of(keys: Tensor) -> tuple[Tensor, Tensor]:
     return (keys >> ROW_BITS).to(torch.int32), keys & (2**ROW_BITS - 1)
 
 
-def _on_device(codes: Tensor, device: torch.device, step: int) -> Iterator[tuple[int, Tensor]]:
-    """First row and device copy of each chunk; a copy is valid until the next but one is asked for."""
+def _on_device(codes: Array, device: torch.device, step: int) -> Generator[tuple[int, Tensor], None, None]:
+    """First row and device copy of each chunk; a copy is valid until the next but one is asked for.
+
+    However it ends, copies have ended then: nothing reads ``codes`` or writes the buffers any more.
+    """
     copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     computing = torch.cuda.current_stream(device)
     shape = (min(step, len(codes)), codes.shape[1])
     buffers = [torch.empty(shape, dtype=torch.uint8, device=device) for _ in range(2)]
-    staging = [
-        torch.empty(shape, dtype=torch.uint8, pin_memory=True) for _ in range(2 * (not codes.is_pinned()))
-    ]
+    # Torch takes no read-only arrays, such as memory maps; they are not pinned.
+    pinned = torch.from_numpy(codes) if codes.flags.writeable else None
+    if pinned is not None and not pinned.is_pinned():
+        pinned = None
+    staging = [torch.empty(shape, dtype=torch.uint8, pin_memory=True) for _ in range(2 * (pinned is None))]
     copied = [torch.cuda.Event() for _ in range(2)]  # type: ignore[no-untyped-call]
     copying.wait_stream(computing)
 
     def send(i: int, first: int) -> Tensor:
-        source = codes[first : first + step]
-        target = buffers[i][: len(source)]
-        if staging:
+        rows = codes[first : first + step]
+        target = buffers[i][: len(rows)]
+        if pinned is None:
             copied[i].synchronize()  # the pinned buffer is free once its last copy has ended
-            np.copyto(staging[i][: len(source)].numpy(), source.numpy())
-            source = staging[i][: len(source)]
+            source = staging[i][: len(rows)]
+            np.copyto(source.numpy(), rows)
+        else:
+            source = pinned[first : first + step]
         with torch.cuda.stream(copying):
             target.copy_(source, non_blocking=True)
             copied[i].record(copying)
@@ -125,14 +137,17 @@ def _on_device(codes: Tensor, device: torch.device, step: int) -> Iterator[tuple
     starts = range(0, len(codes), step)
     turns = itertools.cycle((0, 1))
     ahead: list[tuple[int, int, Tensor]] = []
-    for first in starts:
-        turn = next(turns)
-        ahead.append((turn, first, send(turn, first)))
-        if len(ahead) == 2:
-            yield from _handed_over(ahead.pop(0), copied, computing)
-            copying.wait_stream(computing)  # the next copy overwrites what was just searched
-    for waiting in ahead:
-        yield from _handed_over(waiting, copied, computing)
+    try:
+        for first in starts:
+            turn = next(turns)
+            ahead.append((turn, first, send(turn, first)))
+            if len(ahead) == 2:
+                yield from _handed_over(ahead.pop(0), copied, computing)
+                copying.wait_stream(computing)  # the next copy overwrites what was just searched
+        for waiting in ahead:
+            yield from _handed_over(waiting, copied, computing)
+    finally:
+        copying.synchronize()
 
 
 def _handed_over(
