@@ -12,6 +12,8 @@ from targets import kernels, targets
 Result = dict[str, Any]
 Row = dict[str, Any]
 
+SCAN = '`Index(bits, method="scan").search`'
+
 
 def table(result: Result, name: str) -> list[str]:
     """One of the tables.
@@ -36,7 +38,7 @@ def ratios(result: Result, isa: str = "") -> list[str]:
     parts = ("million", "ten-million")
     lines = by_width(result, parts, cell, queries=100, threads=1)
     words = (
-        "`Index(bits, method=\"scan\").search`: 10^9 distances a second, and times the rate of FAISS IndexBinaryFlat at the faster "
+        f"{SCAN}: 10^9 distances a second, and times the rate of FAISS IndexBinaryFlat at the faster "
         "of its heap and counting modes and the fastest of its SIMD levels, found by trial for each cell. "
         f"{kernels(result, isa)} kernels, one thread, 100 queries, uniform random codes; answers compared "
         "first, medians of alternating runs in one process."
@@ -113,7 +115,7 @@ def clustered(result: Result) -> list[str]:
             times(row, "FAISS", "index"),
         )
         lines.append(line(*cells, times(row, "FAISS MultiHash", "index"), other))
-    words = "`Index(bits, method=\"scan\").search`, one thread, 10^9 distances a second, and times the rate of the rival."
+    words = f"{SCAN}, one thread, 10^9 distances a second, and times the rate of the rival."
     return [*lines, "", f"{words} {origin(result, 'clustered', 'student')}"]
 
 
