@@ -1,6 +1,7 @@
 """Codes and labels on disk: ``.npy`` and ``.safetensors``, and text for labels and names. Never pickle."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dmth_fast.atomic import write_text, writing
+from dmth_fast.retrieval.arguments import describe, integer
+from dmth_fast.retrieval.codes import MAX_BITS, checked_codes
 
 __all__ = [
     "CodeFile",
+    "check_names",
     "read_codes",
     "read_label_pair",
     "read_labels",
@@ -48,7 +52,8 @@ def read_codes(path: str | os.PathLike[str], *, bits: int | None = None) -> Code
     Raises:
         FileNotFoundError: There is no such file.
         TypeError: The array is not uint8.
-        ValueError: Another suffix, a file that is no such array, another shape, ``bits`` that do not fit.
+        ValueError: Another suffix, a file that is no such array, another shape, ``bits`` that do not fit, or
+            another number of labels than of codes.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -79,6 +84,10 @@ def read_codes(path: str | os.PathLike[str], *, bits: int | None = None) -> Code
     width = 8 * codes.shape[1] if width is None else width
     if (width + 7) // 8 != codes.shape[1]:
         raise ValueError(f"{width} bits need {(width + 7) // 8} bytes a code, {path} has {codes.shape[1]}")
+    if labels is not None and labels.shape[:1] != codes.shape[:1]:
+        raise ValueError(
+            f"{path} must hold a label for each of its {len(codes)} codes, got {describe(labels)}"
+        )
     return CodeFile(np.ascontiguousarray(codes), width, labels)
 
 
@@ -94,17 +103,23 @@ def write_codes(
     Args:
         path: ``.npy`` (the codes alone) or ``.safetensors`` (with their width, and labels where given).
         codes: Packed codes, uint8 of shape (n, bytes).
-        bits: Width of a code, stored in ``.safetensors``; ``None`` means eight times the bytes.
-        labels: Stored beside the codes in ``.safetensors``.
+        bits: Width of a code; ``None`` means eight times the bytes. Stored in ``.safetensors``; a ``.npy``
+            has no room for it, so that :func:`read_codes` must be told a width that is no multiple of 8.
+        labels: Stored beside the codes in ``.safetensors``, one a code.
 
     Raises:
-        ValueError: Another suffix, or labels for ``.npy``, which has no room for them.
+        TypeError: Codes that are not uint8, or ``bits`` that are no integer.
+        ValueError: Another suffix, labels for ``.npy``, which has no room for them, another number of labels
+            than of codes, codes of another shape or width, or padding bits that are not zero.
     """
     target = Path(path)
+    codes = checked_codes(codes, "codes", None if bits is None else integer(bits, "bits", 1, MAX_BITS))
     if target.suffix == ".npy" and labels is not None:
         raise ValueError(
             f"a .npy file holds codes alone; name {target} .safetensors to keep labels beside them"
         )
+    if labels is not None and labels.shape[:1] != codes.shape[:1]:
+        raise ValueError(f"labels must be one for each of the {len(codes)} codes, got {describe(labels)}")
     arrays = {"codes": codes} if labels is None else {"codes": codes, "labels": labels}
     write_arrays(target, arrays, metadata={"bits": str(8 * codes.shape[1] if bits is None else bits)})
 
@@ -143,7 +158,7 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
 
     Args:
         path: ``.npy`` or ``.safetensors`` (tensor ``labels``): integer class ids of shape (n,) or multi-hot
-            of shape (n, C); or text, one label a line: integers, or names.
+            of shape (n, C); or ``.txt`` or ``.csv``, one label a line: integers, or names.
 
     Returns:
         The array as stored; text gives int64 of shape (n,), or strings of shape (n,) where not all are
@@ -151,7 +166,8 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A file that is no such array, or text with an empty line.
+        ValueError: A file that is no such array, or text with an empty line, with several columns or numbers
+            in a line, or with an integer beyond 64 bits.
     """
     path = _existing(path, (".npy", ".safetensors", ".txt", ".csv"), "labels")
     if path.suffix == ".npy":
@@ -161,11 +177,24 @@ def read_labels(path: str | os.PathLike[str]) -> Labels:
         if "labels" not in tensors:
             raise ValueError(f"{path} must hold a tensor named 'labels', it holds {sorted(tensors)}")
         return tensors["labels"]
-    lines = read_names(path)
+    return _text_labels(path, read_names(path))
+
+
+def _text_labels(path: Path, lines: list[str]) -> Labels:
+    for number, line in enumerate(lines, start=1):
+        if "," in line and (path.suffix == ".csv" or re.fullmatch(r"[\d\s,+-]+", line)):
+            raise ValueError(
+                f"{path} must have one label a line, line {number} has several columns: {line!r}; several "
+                "labels an item go as multi-hot rows into a .npy file"
+            )
     try:
-        return np.array([int(line) for line in lines], dtype=np.int64)
+        ids = [int(line) for line in lines]
     except ValueError:
         return np.array(lines)
+    for number, value in enumerate(ids, start=1):
+        if not -(2**63) <= value < 2**63:
+            raise ValueError(f"{path} must hold class ids below 2**63, line {number} has {value}")
+    return np.array(ids, dtype=np.int64)
 
 
 def read_label_pair(
@@ -194,7 +223,7 @@ def read_label_pair(
 
 
 def read_names(path: str | os.PathLike[str]) -> list[str]:
-    """Read one name a line.
+    """Read one name a line, without blanks around it; a byte order mark at the beginning is no part of it.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -202,7 +231,7 @@ def read_names(path: str | os.PathLike[str]) -> list[str]:
     """
     path = _existing(path, None, "names")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} must be UTF-8 text, one entry a line: {error}") from None
     for number, line in enumerate(lines, start=1):
@@ -212,8 +241,26 @@ def read_names(path: str | os.PathLike[str]) -> list[str]:
 
 
 def write_names(path: str | os.PathLike[str], names: Sequence[str]) -> None:
-    """Write one name a line; a line break inside a name is written as a space, so that lines stay rows."""
-    write_text(path, "".join(" ".join(name.splitlines()) + "\n" for name in names))
+    """Write one name a line, whole or not at all.
+
+    Raises:
+        ValueError: A name that :func:`check_names` refuses.
+    """
+    check_names(names)
+    write_text(path, "".join(f"{name}\n" for name in names))
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuse names that :func:`read_names` would not give back; to be called before the work.
+
+    Raises:
+        ValueError: An empty name, or one with a line break, blanks around it or a byte order mark before it.
+    """
+    for row, name in enumerate(names):
+        if name != name.strip() or len(name.splitlines()) != 1 or name.startswith("\ufeff"):
+            raise ValueError(
+                f"names must be one line of text without blanks around it, got {name!r} for row {row}"
+            )
 
 
 def _existing(path: str | os.PathLike[str], suffixes: Sequence[str] | None, what: str) -> Path:
@@ -229,8 +276,9 @@ def _existing(path: str | os.PathLike[str], suffixes: Sequence[str] | None, what
 
 def _load_npy(path: Path) -> NDArray[Any]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+    except Exception as error:  # a damaged header is parsed as Python, and fails in as many ways
         raise ValueError(f"{path} is not a readable .npy array: {' '.join(str(error).split())}") from None
     if not isinstance(loaded, np.ndarray):
         raise ValueError(f"{path} must hold one array, it is an archive of {sorted(loaded.files)}")
@@ -250,6 +298,8 @@ def _load_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, st
 def _stored_bits(path: Path, metadata: dict[str, str]) -> int | None:
     if "bits" not in metadata:
         return None
-    if not metadata["bits"].isdigit() or int(metadata["bits"]) == 0:
-        raise ValueError(f"{path}: metadata 'bits' must be a positive integer, got {metadata['bits']!r}")
+    if not re.fullmatch("[1-9][0-9]{0,3}", metadata["bits"]) or int(metadata["bits"]) > MAX_BITS:
+        raise ValueError(
+            f"{path}: metadata 'bits' must be an integer from 1 to {MAX_BITS}, got {metadata['bits']!r}"
+        )
     return int(metadata["bits"])

@@ -57,6 +57,10 @@ def run(
     opened = open_images(images, size=size, strict=strict, labels="none" if labels is None else "folders")
     if labels is not None and opened.labels is None:
         raise ValueError(f"--labels needs images in folders, one a class; {images} has none")
+    if names is not None:
+        codefiles.check_names(opened.names)
+    if labels is not None:
+        codefiles.check_names(opened.classes)
     begin = time.perf_counter()
     codes = _encode(hasher, opened, batch_size)
     seconds = time.perf_counter() - begin

@@ -44,11 +44,14 @@ def reduce_in_process(rank: int, port: int, results) -> None:
     evaluator.all_reduce()
     graded.all_reduce()
     other = Evaluator(QUERIES, QUERY_LABELS, bits=12, top_k=rank + 1)
+    twice = Evaluator(QUERIES, QUERY_LABELS, bits=12, exclude=EXCLUDE)
+    twice.update(CODES, LABELS, ids=np.arange(40))
     refused = [
         refusal(other.all_reduce),
         refusal(graded.all_reduce),
         refusal(lambda: graded.update(CODES, ROWS)),
         refusal(lambda: graded.merge(graded)),
+        refusal(twice.all_reduce),
     ]
     reports = [part.compute().to_json(per_query=True) for part in (evaluator, graded)]
     results.put((reports, refused, str(state.distributed_type)))

@@ -57,15 +57,33 @@ def test_pack_refuses_other_shapes(shape):
         df.pack(np.zeros(shape))
 
 
+@pytest.mark.parametrize("values", [np.ma.array([[0.5, 1.0]], mask=[[0, 1]]), np.ma.array([[0.5]])])
+def test_pack_refuses_masked_values(values):
+    with pytest.raises(TypeError, match="values must be a NumPy array or a torch tensor, got masked float64"):
+        df.pack(values)
+
+
 @pytest.mark.parametrize("threshold", [np.nan, np.inf])
 def test_pack_refuses_a_threshold_that_is_no_number(threshold):
     with pytest.raises(ValueError, match="threshold must be"):
         df.pack(np.zeros((1, 2)), threshold)
 
 
-def test_a_threshold_of_another_type_is_a_type_error():
-    with pytest.raises(TypeError, match="threshold must be"):
-        df.pack(np.zeros((1, 2)), "0")
+@pytest.mark.parametrize("threshold", ["0", True, np.True_, 1j, np.complex64(1 + 2j), None])
+def test_a_threshold_of_another_type_is_a_type_error(threshold):
+    with pytest.raises(TypeError, match="threshold must be a finite real number, got"):
+        df.pack(np.zeros((1, 2)), threshold)
+
+
+@pytest.mark.parametrize("threshold", [10**400, -(10**400)])
+def test_a_threshold_beyond_float64(threshold):
+    with pytest.raises(ValueError, match="threshold must be within the range of float64"):
+        df.pack(np.zeros((1, 2)), threshold)
+
+
+@pytest.mark.parametrize("threshold", [1, np.int8(1), np.float16(1)])
+def test_a_threshold_of_any_real_type(threshold):
+    np.testing.assert_array_equal(df.pack(np.array([[0.5, 1.5]]), threshold), [[2]])
 
 
 @pytest.mark.parametrize(
@@ -75,6 +93,7 @@ def test_a_threshold_of_another_type_is_a_type_error():
         np.zeros((3, 8), bool),
         np.zeros((3, 8), np.int8),
         np.zeros((3, 1), ">u8"),
+        np.ma.zeros((3, 8), np.uint8),
         [[1, 2]],
     ],
 )

@@ -158,6 +158,16 @@ def test_empty_within_the_cut_counts_for_the_retrieved_normalizer_alone():
     for normalizer, empty in (("relevant", 0), ("min", 0), ("retrieved", 1)):
         report = df.evaluate(codes[:1], np.array([0]), codes, labels, top_k=2, normalizer=normalizer)
         assert (report.num_empty, report.map) == (empty, 0.0)
+        assert ("nothing relevant within the cut: 1 (counted as 0)" in str(report)) == bool(empty)
+    choice = {"top_k": 2, "normalizer": "retrieved"}
+    with pytest.raises(
+        ValueError, match=r"relevant item within the cut under empty='error', but 1 have none"
+    ):
+        df.evaluate(codes[:1], np.array([0]), codes, labels, **choice, empty="error")
+    with pytest.raises(ValueError, match="relevant item within the cut under empty='skip'"):
+        df.evaluate(codes[:1], np.array([0]), codes, labels, **choice, empty="skip")
+    nowhere = df.evaluate(codes[:1], np.array([7]), codes, labels, normalizer="retrieved")
+    assert "queries with nothing relevant: 1 (counted as 0)" in str(nowhere)
 
 
 @pytest.mark.parametrize("ties", metrics.TIES)
@@ -192,14 +202,38 @@ def test_minus_one_excludes_nothing():
     [
         ("own", ValueError, "exclude must be None, 'self' or"),
         (np.zeros(4), TypeError, "exclude must be"),
-        (np.zeros(3, int), ValueError, r"exclude must have shape \(4,\)"),
+        (np.zeros(3, int), ValueError, r"signed integers of shape \(4,\)"),
         (np.array([0, 1, 2, 4]), ValueError, "rows from -1 to 3, got 4"),
+        (np.array([0, 1, -2, 3]), ValueError, "each >= 0 or -1 for none, got -2"),
+        (np.ma.array([0, 1, 2, 3], mask=[0, 1, 0, 0]), TypeError, r"got masked int64 of shape \(4,\)"),
     ],
 )
 def test_bad_exclusions(exclude, error, message):
     codes, labels = np.arange(4, dtype=np.uint8)[:, None], np.zeros(4, int)
     with pytest.raises(error, match=message):
         df.evaluate(codes, labels, codes, labels, exclude=exclude)
+
+
+@pytest.mark.parametrize("tensors", [False, True])
+def test_what_is_excluded_may_be_a_tensor(tensors):
+    import torch
+
+    codes, labels = np.arange(6, dtype=np.uint8)[:, None], np.arange(6) % 2
+    arrays = [torch.from_numpy(part) if tensors else part for part in (codes, labels, codes, labels)]
+    exclude = np.array([0, -1, 2, 5, 4, 1])
+    expected = df.evaluate(codes, labels, codes, labels, exclude=exclude).to_json(per_query=True)
+    assert df.evaluate(*arrays, exclude=torch.from_numpy(exclude)).to_json(per_query=True) == expected
+    with pytest.raises(TypeError, match=r"signed integers of shape \(6,\), array or tensor, got float32"):
+        df.evaluate(*arrays, exclude=torch.zeros(6))
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_masked_arrays_are_refused(place):
+    codes, labels = np.arange(4, dtype=np.uint8)[:, None], np.zeros(4, int)
+    arguments = [codes, labels, codes, labels]
+    arguments[place] = np.ma.array(arguments[place])
+    with pytest.raises(TypeError, match="must be a NumPy array or a torch tensor, got masked"):
+        df.evaluate(*arguments)
 
 
 def test_self_needs_the_database_as_queries():
@@ -307,6 +341,9 @@ def test_bad_arrays_are_named(place, bad, error, message):
         ({"empty": "drop"}, ValueError, "empty must be one of"),
         ({"empty_ball": "one"}, ValueError, "empty_ball must be one of"),
         ({"precision_at": [3, 0]}, ValueError, "precision_at must be an integer >= 1, got 0"),
+        ({"precision_at": [10**20]}, ValueError, r"precision_at must be an integer below 2\*\*63, got 1000"),
+        ({"top_k": 2**63}, ValueError, r"top_k must be an integer below 2\*\*63"),
+        ({"threads": 2**70}, ValueError, r"threads must be an integer below 2\*\*63"),
         ({"precision_at": 5}, TypeError, "precision_at must hold integers, got int"),
         ({"threads": 0}, ValueError, "threads must be"),
         ({"bits": 0}, ValueError, "bits must be"),

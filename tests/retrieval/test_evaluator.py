@@ -105,14 +105,60 @@ def test_leave_one_out_in_parts():
         ("self", np.arange(3), ValueError, r"ids must have shape \(40,\), got int64 of shape \(3,\)"),
         ("self", np.zeros(40, int), ValueError, "got a negative or repeated one"),
         ("own", None, ValueError, "exclude must be None, 'self' or"),
-        (np.zeros(6), None, TypeError, "exclude must be None, 'self' or an array of signed integers"),
-        (np.zeros(5, int), None, ValueError, "exclude must hold 6 ids"),
-        (np.full(6, -2), None, ValueError, "exclude must hold 6 ids"),
+        (np.zeros(6), None, TypeError, "exclude must be None, 'self' or signed integers"),
+        (np.zeros(5, int), None, ValueError, r"integers of shape \(6,\), array or tensor, got int64"),
+        (np.full(6, -2), None, ValueError, "each >= 0 or -1 for none, got -2"),
     ],
 )
 def test_bad_exclusions(exclude, ids, error, message):
     with pytest.raises(error, match=message):
         Evaluator(QUERIES, QUERY_LABELS, bits=12, exclude=exclude).update(CODES, LABELS, ids=ids)
+
+
+@pytest.mark.parametrize("tensors", [False, True])
+def test_an_excluded_item_comes_once(tensors):
+    import torch
+
+    to = torch.from_numpy if tensors else np.asarray
+
+    def fresh():
+        evaluator = Evaluator(QUERIES, QUERY_LABELS, bits=12, exclude=to(EXCLUDE))
+        evaluator.update(to(CODES[:20]), to(LABELS[:20]), ids=to(np.arange(20)))
+        return evaluator
+
+    evaluator = fresh()
+    before = evaluator.state_dict()
+    with pytest.raises(ValueError, match="distinct over all updates, got 4 again, which query 2 leaves out"):
+        evaluator.update(to(CODES[:5]), to(LABELS[:5]), ids=to(np.array([4, 90, 91, 92, 93])))
+    with pytest.raises(ValueError, match="got 3 again, which query 0 leaves out"):
+        evaluator.merge(fresh())
+    restored = Evaluator(QUERIES, QUERY_LABELS, bits=12, exclude=EXCLUDE)
+    restored.load_state_dict(before)
+    with pytest.raises(ValueError, match="got 3 again"):
+        restored.merge(fresh())
+    for part in (evaluator, restored):
+        assert part.state_dict()["left_out"].tolist() == [1, 0, 1, 0, 1, 1]
+        part.update(to(CODES[20:]), to(LABELS[20:]), ids=to(np.arange(20, 40)))
+    expected = df.evaluate(QUERIES, QUERY_LABELS, CODES, LABELS, bits=12, exclude=EXCLUDE)
+    assert result(evaluator) == result(restored) == expected.to_json(per_query=True)
+
+
+def test_what_becomes_of_the_arrays_does_not_matter():
+    queries, labels, exclude = QUERIES.copy(), QUERY_LABELS.copy(), EXCLUDE.copy()
+    evaluator = Evaluator(queries, labels, bits=12, exclude=exclude)
+    for array in (queries, labels, exclude):
+        array[:] = 0
+    evaluator.update(CODES, LABELS, ids=np.arange(40))
+    expected = df.evaluate(QUERIES, QUERY_LABELS, CODES, LABELS, bits=12, exclude=EXCLUDE)
+    assert result(evaluator) == expected.to_json(per_query=True)
+
+
+def test_labels_of_rows_are_copied():
+    labels = QUERY_ROWS.astype(np.uint8)
+    evaluator = Evaluator(QUERIES, labels, bits=12)
+    labels[:] = 0
+    evaluator.update(CODES, ROWS)
+    assert result(evaluator) == df.evaluate(QUERIES, QUERY_ROWS, CODES, ROWS, bits=12).to_json(per_query=True)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +208,9 @@ def test_two_processes():
     ] * 2
     for _, refused, _ in found:
         assert "same queries and settings" in refused[0]
-        assert [message.split()[0] for message in refused[1:]] == ["all_reduce", "update", "merge"]
-        assert all("must come before all_reduce" in message for message in refused[1:])
+        assert [message.split()[0] for message in refused[1:4]] == ["all_reduce", "update", "merge"]
+        assert all("must come before all_reduce" in message for message in refused[1:4])
+        assert "distinct over all updates, got 3 again, which query 0 leaves out" in refused[4]
     assert all("MULTI_CPU" in kind for _, _, kind in found)
 
 

@@ -74,6 +74,22 @@ def test_real_values_in_blocks(monkeypatch, pairs):
             )
 
 
+@pytest.mark.parametrize("metric", features.METRICS)
+@pytest.mark.parametrize("pairs", [2**22, 3000, 1])
+def test_equal_items_tie(monkeypatch, metric, pairs):
+    """As equal codes do, however the matrix product rounds their columns."""
+    monkeypatch.setattr(features, "_PAIRS_AT_ONCE", pairs)
+    rng = np.random.default_rng(0)
+    items, labels = np.repeat(rng.standard_normal((1, 17)), 1003, axis=0), np.arange(1003) // 1000
+    items[:, 0], items[::2, 0] = 0.0, -0.0
+    own = np.ones(20, int)
+    found = evaluate_features(rng.standard_normal((20, 17)), own, items, labels, metric=metric)
+    codes = np.zeros((1003, 1), np.uint8)
+    expected = df.evaluate(codes[:20], own, codes, labels)
+    np.testing.assert_allclose(found.average_precision, expected.average_precision, rtol=1e-12)
+    np.testing.assert_allclose(found.map_interval, expected.map_interval, rtol=1e-12)
+
+
 def test_leave_one_out():
     rng = np.random.default_rng(3)
     values, labels = rng.standard_normal((30, 5)), rng.integers(0, 3, 30)
@@ -107,6 +123,8 @@ VALUES, LABELS = np.ones((3, 2)), np.array([0, 1, 1])
         (2, VALUES[:0], ValueError, "database_features must have shape"),
         (0, np.array([[0.0, np.nan]] * 3), ValueError, "query_features must be finite, got nan in row 0"),
         (2, np.array([[1.0, 1.0], [0.0, np.inf], [0, 0]]), ValueError, "database_features must be finite"),
+        (2, np.array([[1.0, 1.0], [0, 1e200], [1, 1]]), ValueError, r"of length 6\.7e\+153 at most.* row 1"),
+        (0, np.full((3, 2), -1e154), ValueError, "query_features must have vectors of length"),
         (0, np.zeros((3, 2)), ValueError, "no zero vector under metric='cosine', got one in row 0"),
         (0, np.ones((3, 5)), ValueError, "query_features must have the 2 columns"),
         (1, LABELS[:1], ValueError, "query_labels must have shape"),
@@ -117,6 +135,13 @@ def test_bad_features_are_named(place, bad, error, message):
     arguments[place] = bad
     with pytest.raises(error, match=message):
         evaluate_features(*arguments)
+
+
+@pytest.mark.parametrize("metric", features.METRICS)
+def test_the_longest_vectors_have_finite_scores(metric):
+    values = np.array([[6e153, 0.0], [0.0, 6e153], [-6e153, 0.0]])
+    report = evaluate_features(values, LABELS, values, LABELS, metric=metric, ties="stable")
+    np.testing.assert_allclose(report.per_query["first_rank"], 1)
 
 
 def test_unknown_metric():

@@ -140,6 +140,26 @@ def test_ids_may_be_of_any_integer_type(kind):
     np.testing.assert_array_equal(index.rows(np.array([8, 0, 3, 1], kind)[::2]), codes[[8, 3]])
 
 
+@pytest.mark.parametrize("method", ["auto", "scan", "mih"])
+@pytest.mark.parametrize("k", [2**63 - 1, 2**63, 2**70])
+def test_k_beyond_every_integer_of_the_machine(method, k):
+    index = df.Index(8, method)
+    codes = np.arange(5, dtype=np.uint8)[:, None]
+    index.add(codes)
+    np.testing.assert_array_equal(index.search(codes, k).ids, index.search(codes, 5).ids)
+    assert str(index.explain(codes, k)) == str(index.explain(codes, 5))
+
+
+def test_masked_arrays_are_refused():
+    index = df.Index(8)
+    index.add(np.zeros((3, 1), np.uint8))
+    with pytest.raises(TypeError, match="ids must be a 1-D array of integers, got masked int64"):
+        index.rows(np.ma.arange(3))
+    with pytest.raises(TypeError, match="got masked uint8"):
+        index.add(np.ma.zeros((3, 1), np.uint8))
+    assert len(index) == 3
+
+
 def test_an_empty_index_is_searched():
     index = df.Index(9)
     assert len(index) == 0

@@ -77,6 +77,56 @@ def test_pack_of_values_with_gradients():
     assert not df.pack(VALUES.clone().requires_grad_()).requires_grad
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda codes: df.search(codes, QUERIES, 1),
+        lambda codes: df.range_search(CODES, codes, 1),
+        lambda codes: df.hamming_distances(codes, codes),
+        lambda codes: ops.average_precision(codes, LABELS, CODES, LABELS),
+        lambda codes: df.evaluate(CODES, codes[:, 0], CODES, LABELS),
+    ],
+)
+def test_floats_with_gradients_are_the_type_error_of_floats(call):
+    with pytest.raises(TypeError, match="got float32 of shape"):
+        call(CODES.float().requires_grad_())
+
+
+WIDE = torch.zeros((4, 3), dtype=torch.uint8)
+REFUSED = [
+    ("pack", (VALUES.int(),), TypeError, "values must be"),
+    ("pack", (VALUES[0],), ValueError, "values must have shape|values must be"),
+    ("pack", (VALUES[:, :0],), ValueError, "values must"),
+    ("pack", (torch.zeros(1, 4097),), ValueError, "values must"),
+    ("search", (CODES.float(), QUERIES, 1), TypeError, "codes must be uint8"),
+    ("search", (CODES, QUERIES[0], 1), ValueError, "queries must be uint8 of shape"),
+    ("search", (CODES, WIDE, 1), ValueError, "queries must have the"),
+    ("search", (CODES, QUERIES, 1, 20), ValueError, r"codes must be uint8 of shape \(n, 3\)"),
+    ("search", (CODES, QUERIES, 0), ValueError, "k must be an integer >= 1, got 0"),
+    ("range_search", (CODES, QUERIES.int(), 1), TypeError, "queries must be uint8"),
+    ("range_search", (CODES, WIDE, 1), ValueError, "queries must have the"),
+    ("range_search", (CODES, QUERIES, -1), ValueError, "radius must be an integer"),
+    ("hamming_distances", (CODES[:, :0], QUERIES), ValueError, "codes must be uint8"),
+    (
+        "hamming_distances",
+        (torch.zeros((2, 513), dtype=torch.uint8), WIDE),
+        ValueError,
+        "codes must be uint8",
+    ),
+    ("average_precision", (QUERIES, LABELS[:4], WIDE, LABELS[:4]), ValueError, "query_codes must have the"),
+    ("average_precision", (QUERIES, LABELS, CODES, LABELS), ValueError, "query_labels must"),
+    ("average_precision", (CODES, LABELS, CODES, LABELS.float()), TypeError, "database_labels must be"),
+]
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(("name", "given", "error", "message"), REFUSED)
+def test_shape_functions_refuse_what_the_ops_refuse(device, name, given, error, message):
+    moved = [part.to(device) if isinstance(part, torch.Tensor) else part for part in given]
+    with pytest.raises(error, match=message):
+        getattr(torch.ops.dmth_fast, name)(*moved)
+
+
 def test_strided_tensors():
     assert torch.equal(df.search(CODES[::2], QUERIES, 5).ids, df.search(CODES[::2].clone(), QUERIES, 5).ids)
     assert torch.equal(df.pack(VALUES.T), df.pack(VALUES.T.contiguous()))
@@ -100,6 +150,34 @@ def test_compile_with_a_size_known_only_when_run():
 
     compiled = torch.compile(within, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(CODES, QUERIES), within(CODES, QUERIES))
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_compile_refuses_wrong_codes(dynamic):
+    compiled = torch.compile(
+        lambda codes, queries, k: df.search(codes, queries, k).ids,
+        fullgraph=True,
+        backend="aot_eager",
+        dynamic=dynamic,
+    )
+    assert torch.equal(compiled(CODES, QUERIES, 3), df.search(CODES, QUERIES, 3).ids)
+    with pytest.raises(Exception, match="queries must have the bytes a row of codes"):
+        compiled(CODES, WIDE, 3)
+    with pytest.raises(Exception, match="codes must be uint8"):
+        compiled(CODES.float(), QUERIES, 3)
+
+
+@pytest.mark.filterwarnings("default")
+def test_compile_with_as_many_rows_as_it_finds():
+    """The number of rows is known only when it is computed, the checks are those of the rest."""
+
+    def nearest(values, codes):
+        return df.search(codes, df.pack(values[values[:, 0] > 0]), 3).ids * 2
+
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+        compiled = torch.compile(nearest, fullgraph=True, backend="aot_eager")
+        assert torch.equal(compiled(VALUES, CODES), nearest(VALUES, CODES))
 
 
 def test_arrays_mixed_with_tensors():

@@ -1,5 +1,7 @@
 """Each preset against a slow implementation written from the rule's description."""
 
+import json
+
 import numpy as np
 import pytest
 from samples import random_codes
@@ -111,6 +113,24 @@ def test_presets_of_class_ids_and_of_one_set():
     report = evaluate_as("pml_map_at_r", codes, labels, codes, labels, exclude="self")
     assert abs(report.map - pml_map_at_r(ranked, None, None)) < 1e-9
     assert report.num_empty == sum(not any(hits) for hits in ranked) > 0
+
+
+def test_the_last_of_what_a_query_may_find_is_sliced_away():
+    """With something left out, that is the last of the rest; queries may leave out one item or none."""
+    rng = np.random.default_rng(2)
+    codes, labels = random_codes(rng, 12, BITS), rng.integers(0, 3, 12)
+    bits, one_hot = df.unpack(codes, BITS).tolist(), np.eye(3, dtype=int)[labels].tolist()
+    for exclude in ("self", np.where(np.arange(12) % 2 == 0, np.arange(12), -1)):
+        ranked = []
+        for i in range(12):
+            rest = [j for j in range(12) if j != i or (i % 2 and not isinstance(exclude, str))]
+            ranked.append(
+                hits_in_order(bits[i], one_hot[i], [bits[j] for j in rest], [one_hot[j] for j in rest])
+            )
+        report = evaluate_as("deephash", codes, labels, codes, labels, exclude=exclude)
+        assert abs(report.map - deephash(ranked, None, None)) < 1e-12
+        assert json.loads(report.to_json())["settings"]["top_k"] == "n-1"
+        assert "mAP@n-1" in str(report)
 
 
 def test_the_same_codes_give_different_figures():

@@ -49,9 +49,10 @@ def test_a_mask_on_both_sides_changes_nothing(sample: Sample, seed):
     np.testing.assert_array_equal(plain.distances, masked.distances)
 
 
-def test_k_beyond_the_database_gives_every_code_and_no_sentinel():
+@pytest.mark.parametrize("k", [10, 2**63, 2**70])
+def test_k_beyond_the_database_gives_every_code_and_no_sentinel(k):
     codes = np.arange(3, dtype=np.uint8)[:, None]
-    found = df.search(codes, codes, 10)
+    found = df.search(codes, codes, k)
     assert found.ids.shape == found.distances.shape == (3, 3)
     assert found.ids.min() >= 0
 

@@ -7,11 +7,12 @@ argument, what was expected and what came. Nothing is converted here.
 import operator
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
+_MAX_INT64 = 2**63 - 1
 Array: TypeAlias = npt.NDArray[Any]
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,13 +28,20 @@ def is_tensor(value: object) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def is_array(value: object) -> TypeGuard[Array]:
+    """Whether ``value`` is a NumPy array whose every element counts: a mask would be lost on the way."""
+    masked = sys.modules.get("numpy.ma")  # loaded by the first use of a mask, and not before
+    return isinstance(value, np.ndarray) and not (masked and isinstance(value, masked.MaskedArray))
+
+
 def describe(value: object) -> str:
     """``float32 of shape (3, 4)`` for arrays and tensors, otherwise the type's name."""
     if isinstance(value, np.ndarray):
         order = (
             "" if value.dtype.isnative else "big-endian " if sys.byteorder == "little" else "little-endian "
         )
-        return f"{order}{value.dtype.name} of shape {value.shape}"
+        masked = "" if is_array(value) else "masked "
+        return f"{masked}{order}{value.dtype.name} of shape {value.shape}"
     if is_tensor(value):
         tensor: Any = value
         return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
@@ -44,12 +52,12 @@ def are_tensors(**arrays: object) -> bool:
     """True where all arguments are tensors of one device, False where all are NumPy arrays.
 
     Raises:
-        TypeError: an argument is neither, or arrays are mixed with tensors.
+        TypeError: an argument is neither (nor is a masked array), or arrays are mixed with tensors.
         ValueError: the tensors are on more than one device.
     """
     kinds = {name: is_tensor(value) for name, value in arrays.items()}
     for name, value in arrays.items():
-        if not kinds[name] and not isinstance(value, np.ndarray):
+        if not kinds[name] and not is_array(value):
             raise TypeError(f"{name} must be a NumPy array or a torch tensor, got {describe(value)}")
     if not any(kinds.values()):
         return False
@@ -69,17 +77,18 @@ def as_numpy(value: AnyArray, name: str) -> Array:
     """The NumPy array itself, or a view of a CPU tensor's memory.
 
     Raises:
-        TypeError: not an array, or a tensor of a type that NumPy does not have.
+        TypeError: not an array, a masked one, or a tensor of a type that NumPy does not have.
         ValueError: a tensor that is not in the CPU's memory.
     """
-    if isinstance(value, np.ndarray):
+    if is_array(value):
         return value
     if not is_tensor(value):
         raise TypeError(f"{name} must be a NumPy array or a torch tensor, got {describe(value)}")
-    if value.device.type != "cpu":
-        raise ValueError(f"{name} must be on the CPU, got a tensor on {value.device}: pass {name}.cpu()")
+    tensor: Any = value
+    if tensor.device.type != "cpu":
+        raise ValueError(f"{name} must be on the CPU, got a tensor on {tensor.device}: pass {name}.cpu()")
     try:
-        array: Array = value.detach().numpy()
+        array: Array = tensor.detach().numpy()
     except TypeError as error:
         raise TypeError(f"{name} must have a NumPy dtype, got {describe(value)}") from error
     return array
@@ -125,9 +134,32 @@ def integer(value: object, name: str, minimum: int, maximum: int | None = None) 
     return number
 
 
+def native_integer(value: object, name: str, minimum: int, maximum: int | None = None) -> int:
+    """:func:`integer`, within what native code and int64 arrays take.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: out of bounds, or 2**63 and above.
+    """
+    number = integer(value, name, minimum, maximum)
+    if number > _MAX_INT64:
+        raise ValueError(f"{name} must be an integer below 2**63, got {number}")
+    return number
+
+
 def optional_integer(value: object, name: str, minimum: int, maximum: int | None = None) -> int | None:
-    """:func:`integer`, with None let through."""
-    return None if value is None else integer(value, name, minimum, maximum)
+    """:func:`native_integer`, with None let through."""
+    return None if value is None else native_integer(value, name, minimum, maximum)
+
+
+def neighbours(k: object) -> int:
+    """How many neighbours to ask native code for: what is beyond its integers is beyond every database.
+
+    Raises:
+        TypeError: not an integer.
+        ValueError: below 1.
+    """
+    return min(integer(k, "k", 1), _MAX_INT64)
 
 
 def choice(value: object, name: str, choices: Iterable[str]) -> str:

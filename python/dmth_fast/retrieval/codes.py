@@ -18,6 +18,7 @@ from dmth_fast.retrieval.arguments import (
     choice,
     describe,
     integer,
+    is_array,
     like,
 )
 
@@ -41,12 +42,12 @@ def checked_codes(codes: object, name: str, bits: int | None = None) -> Array:
     the shape, since any byte may then hold code bits.
 
     Raises:
-        TypeError: not a uint8 NumPy array.
+        TypeError: not a uint8 NumPy array, or a masked one.
         ValueError: wrong number of dimensions, wrong width, or padding bits that are not zero.
     """
     width = "bytes" if bits is None else str(num_bytes(bits))
     expected = f"{name} must be uint8 of shape (n, {width})" + ("" if bits is None else f" for {bits} bits")
-    if not isinstance(codes, np.ndarray) or codes.dtype != np.uint8:
+    if not is_array(codes) or codes.dtype != np.uint8:
         raise TypeError(f"{expected}, got {describe(codes)}")
     if codes.ndim != 2 or (bits is not None and codes.shape[1] != num_bytes(bits)):
         raise ValueError(f"{expected}, got {describe(codes)}")
@@ -88,13 +89,13 @@ def pack(values: AnyArray, threshold: float = 0.0) -> Any:
 
     Args:
         values: (n, bits) float16, float32, float64 (or torch bfloat16) or bool; 1 to 4096 bits.
-        threshold: a finite number; at 0, both 0.0 and -0.0 give 0.
+        threshold: a finite real number; at 0, both 0.0 and -0.0 give 0.
 
     Returns:
         (n, ceil(bits / 8)) uint8 codes; a tensor for a tensor.
 
     Raises:
-        TypeError: values of another dtype.
+        TypeError: values of another dtype, or a threshold that is no real number.
         ValueError: NaN in values (named by row and column), wrong shape, threshold not finite.
 
     >>> import numpy as np
@@ -102,14 +103,11 @@ def pack(values: AnyArray, threshold: float = 0.0) -> Any:
     array([[9],
            [2]], dtype=uint8)
     """
-    if isinstance(threshold, (bool, np.bool_)) or not isinstance(threshold, (int, float, np.number)):
-        raise TypeError(f"threshold must be a finite number, got {describe(threshold)}")
-    if not math.isfinite(threshold):
-        raise ValueError(f"threshold must be a finite number, got {threshold!r}")
+    limit = _checked_threshold(threshold)
     if are_tensors(values=values):
         from dmth_fast.retrieval import ops
 
-        return ops.pack(values, float(threshold))
+        return ops.pack(values, limit)
     array = as_numpy(values, "values")
     if array.dtype not in (np.float16, np.float32, np.float64, np.bool_) or not array.dtype.isnative:
         raise TypeError(
@@ -117,7 +115,25 @@ def pack(values: AnyArray, threshold: float = 0.0) -> Any:
         )
     if array.ndim != 2 or not 1 <= array.shape[1] <= MAX_BITS:
         raise ValueError(f"values must have shape (n, bits) with 1 to {MAX_BITS} bits, got {describe(array)}")
-    return native.pack(np.ascontiguousarray(array), float(threshold))
+    return native.pack(np.ascontiguousarray(array), limit)
+
+
+def _checked_threshold(threshold: object) -> float:
+    """A real, finite number as float64.
+
+    Raises:
+        TypeError: complex, bool, or no number.
+        ValueError: NaN, infinity, or an integer beyond float64.
+    """
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float, np.integer, np.floating)):
+        raise TypeError(f"threshold must be a finite real number, got {describe(threshold)}")
+    try:
+        limit = float(threshold)
+    except OverflowError:
+        raise ValueError("threshold must be within the range of float64, got a larger integer") from None
+    if not math.isfinite(limit):
+        raise ValueError(f"threshold must be a finite real number, got {limit}")
+    return limit
 
 
 def unpack(packed: AnyArray, bits: int) -> Any:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmth_fast.retrieval.arguments import Array, describe, integer
+from dmth_fast.retrieval.arguments import Array, describe, integer, is_array
 from dmth_fast.retrieval.report import Report
 
 # Resampled values held at one time.
@@ -71,7 +71,7 @@ def bootstrap(values: Array, *, confidence: float = 0.95, resamples: int = 2000,
     >>> round(interval.mean, 3), interval.low < 0.5 < interval.high
     (0.5, True)
     """
-    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+    if not is_array(values) or values.dtype.kind != "f":
         raise TypeError(f"values must be floating point of shape (q,) or (seeds, q), got {describe(values)}")
     if values.ndim not in (1, 2) or not values.size:
         raise ValueError(f"values must have shape (q,) or (seeds, q), not empty, got {describe(values)}")

@@ -43,7 +43,7 @@ def evaluate(
     precision_at: Iterable[int] = (),
     graded: str | None = None,
     gain: str = "exponential",
-    exclude: Array | str | None = None,
+    exclude: AnyArray | str | None = None,
     threads: int | None = None,
 ) -> Report:
     """Measure how well codes retrieve items of the same label.
@@ -170,7 +170,7 @@ def checked_comparison(
     database_codes: AnyArray,
     database_labels: AnyArray | None,
     bits: int | None,
-    exclude: Array | str | None,
+    exclude: AnyArray | str | None,
     threads: int | None,
 ) -> Comparison:
     """The arrays of an evaluation, checked once; arguments and errors as in :func:`evaluate`."""

@@ -11,7 +11,6 @@ from dmth_fast.retrieval.arguments import (
     AnyArray,
     Array,
     are_tensors,
-    as_numpy,
     describe,
     integer,
     on_host,
@@ -20,7 +19,7 @@ from dmth_fast.retrieval.arguments import (
 from dmth_fast.retrieval.codes import MAX_BITS, checked_codes
 from dmth_fast.retrieval.evaluation import device_counter
 from dmth_fast.retrieval.graded import GradedCounts, graded_counts, graded_values
-from dmth_fast.retrieval.histograms import Comparison
+from dmth_fast.retrieval.histograms import Comparison, excluded_ids
 from dmth_fast.retrieval.labels import Labels, checked_label_rows, checked_labels, unlabelled_rows
 from dmth_fast.retrieval.rankings import TiedRankings
 from dmth_fast.retrieval.report import Report
@@ -35,7 +34,7 @@ class Evaluator:
     needs the order of the database's rows is not offered: ``ties="stable"`` and the presets.
 
     Args:
-        query_codes: (q, ceil(bits / 8)) uint8, q >= 1.
+        query_codes: (q, ceil(bits / 8)) uint8, q >= 1; copied, as are the labels.
         query_labels: (q,) integer class ids >= 0 or (q, C) multi-hot; None where each update brings a bool
             matrix of what is relevant instead of labels.
         bits: as in :func:`dmth_fast.evaluate`.
@@ -48,8 +47,9 @@ class Evaluator:
         graded: as in :func:`dmth_fast.evaluate`; "cosine" keeps a histogram for each number of labels that
             items have, O(q * bits * labels of a query * those numbers) memory.
         gain: as in :func:`dmth_fast.evaluate`.
-        exclude: the id of the item that each query must not find, (q,) signed integers with -1 for none, or
-            "self" where query i is item i (leave one out). Each update must then bring its items' ids.
+        exclude: the id of the item that each query must not find, (q,) signed integers (array or tensor)
+            with -1 for none, or "self" where query i is item i (leave one out). Each update must then bring
+            its items' ids.
         threads: as in :func:`dmth_fast.evaluate`.
         preset: refused, with the reason.
 
@@ -83,7 +83,7 @@ class Evaluator:
         precision_at: Iterable[int] = (),
         graded: str | None = None,
         gain: str = "exponential",
-        exclude: Array | str | None = None,
+        exclude: AnyArray | str | None = None,
         threads: int | None = None,
         preset: str | None = None,
     ) -> None:
@@ -101,14 +101,15 @@ class Evaluator:
         labelled = {} if query_labels is None else {"query_labels": query_labels}
         are_tensors(query_codes=query_codes, **labelled)
         given = None if bits is None else integer(bits, "bits", 1, MAX_BITS)
-        self._queries = checked_codes(on_host(query_codes, "query_codes"), "query_codes", given)
+        # Copies: what the caller does to the arrays between updates must not mix into the counts.
+        self._queries = checked_codes(on_host(query_codes, "query_codes"), "query_codes", given).copy()
         count, width = len(self._queries), 8 * self._queries.shape[1] if given is None else given
         if not count:
             raise ValueError(f"query_codes must hold at least one code, got {describe(self._queries)}")
         self._labels: Array | None = None
         if query_labels is not None:
             labels = on_host(query_labels, "query_labels")
-            self._labels = checked_label_rows(labels, "query_labels", count, "query ")
+            self._labels = checked_label_rows(labels, "query_labels", count, "query ").copy()
         self._settings = {
             "bits": width,
             **checked_settings(
@@ -122,8 +123,9 @@ class Evaluator:
                 gain=gain,
             ),
         }
-        self._excluded = _checked_exclusion(exclude, count)
+        self._excluded = excluded_ids(exclude, count)
         self._leaves_one_out = isinstance(exclude, str)
+        self._left_out = np.zeros(count, dtype=np.int64)  # times that each query's own item came
         self._every = np.zeros((count, width + 1), dtype=np.int64)
         self._relevant = np.zeros_like(self._every)
         self._graded: GradedCounts = {}
@@ -153,11 +155,13 @@ class Evaluator:
             database_codes: (n, bytes) uint8.
             database_labels: (n,) or (n, C) as ``query_labels``; where those are None, (q, n) bool, what of
                 this part is relevant to each query.
-            ids: (n,) distinct integers >= 0 that ``exclude`` speaks of; with ``exclude`` alone.
+            ids: (n,) integers >= 0 that ``exclude`` speaks of, distinct over all updates; with ``exclude``
+                alone. Of the ids of earlier updates, those that ``exclude`` names are remembered.
 
         Raises:
             TypeError: wrong dtype, or arrays mixed with tensors.
-            ValueError: wrong shape or value; the evaluator is then unchanged.
+            ValueError: wrong shape or value, or an id that ``exclude`` names came before; the evaluator is
+                then unchanged.
         """
         self._refuse_reduced("update")
         are_tensors(database_codes=database_codes, database_labels=database_labels)
@@ -179,6 +183,7 @@ class Evaluator:
         tied = comparison.histograms()
         graded = graded_counts(comparison, self._settings["graded"]) if self._settings["graded"] else {}
         self._add_graded(graded)
+        self._left_out += 0 if excluded is None else excluded >= 0
         self._every += tied.every
         self._relevant += tied.relevant
         self._counts += (len(codes), len(labels.unlabelled_items))
@@ -188,7 +193,7 @@ class Evaluator:
 
         Raises:
             TypeError: not an evaluator.
-            ValueError: other queries, labels or settings.
+            ValueError: other queries, labels or settings, or both have seen an item that a query leaves out.
         """
         if not isinstance(other, Evaluator):
             raise TypeError(f"other must be an Evaluator, got {describe(other)}")
@@ -203,7 +208,8 @@ class Evaluator:
 
         Raises:
             RuntimeError: torch.distributed was not initialised, or the sum was made before.
-            ValueError: the processes have other queries or settings.
+            ValueError: the processes have other queries or settings, or two of them have seen an item that a
+                query leaves out.
         """
         import torch
         import torch.distributed as distributed
@@ -220,15 +226,22 @@ class Evaluator:
                 f"every process must have the same queries and settings, got fingerprints {prints}"
             )
         device = "cuda" if distributed.get_backend(group) == "nccl" else "cpu"
+
+        def summed(array: Array) -> Array:
+            total = torch.tensor(array, device=device)
+            distributed.all_reduce(total, group=group)
+            result: Array = total.cpu().numpy()
+            return result
+
+        left_out = summed(self._left_out)
+        self._refuse_repeats(left_out)
         sizes: list[Any] = [None] * len(prints)
         distributed.all_gather_object(sizes, sorted(self._graded), group=group)
         self._add_graded({size: np.zeros(self._graded_shape, dtype=np.int64) for size in set().union(*sizes)})
         graded = [self._graded[size] for size in sorted(self._graded)]
         for array in (self._every, self._relevant, self._counts, *graded):
-            total = torch.from_numpy(array).to(device)
-            distributed.all_reduce(total, group=group)
-            array[:] = total.cpu().numpy()
-        self._reduced = True
+            array[:] = summed(array)
+        self._left_out, self._reduced = left_out, True
 
     def compute(self) -> Report:
         """The report of what has been seen.
@@ -259,6 +272,7 @@ class Evaluator:
             "every": self._every.copy(),
             "relevant": self._relevant.copy(),
             "counts": self._counts.copy(),
+            "left_out": self._left_out.copy(),
             "graded_sizes": np.array(sizes, dtype=np.int64),
             "graded": np.stack([np.zeros(self._graded_shape, np.int64), *(self._graded[s] for s in sizes)])[
                 1:
@@ -272,7 +286,7 @@ class Evaluator:
             ValueError: a state of other queries or settings, or with arrays of other shapes.
         """
         self._check(state)
-        for array in (self._every, self._relevant, self._counts):
+        for array in (self._every, self._relevant, self._counts, self._left_out):
             array[:] = 0
         self._graded, self._reduced = {}, False
         self._add(state)
@@ -303,6 +317,8 @@ class Evaluator:
 
     def _add(self, state: Mapping[str, Any]) -> None:
         self._check(state)
+        self._refuse_repeats(self._left_out + state["left_out"])
+        self._left_out += state["left_out"]
         self._every += state["every"]
         self._relevant += state["relevant"]
         self._counts += state["counts"]
@@ -320,6 +336,7 @@ class Evaluator:
             ("every", self._every.shape),
             ("relevant", self._every.shape),
             ("counts", self._counts.shape),
+            ("left_out", self._left_out.shape),
             ("graded_sizes", (count,)),
             ("graded", (count, *self._graded_shape)),
         ):
@@ -349,7 +366,7 @@ class Evaluator:
             )
         if ids is None or self._excluded is None:
             return None
-        numbers = as_numpy(ids, "ids")
+        numbers = on_host(ids, "ids")
         if numbers.dtype.kind not in "iu":
             raise TypeError(f"ids must be integers of shape ({len(codes)},), got {describe(numbers)}")
         if numbers.shape != (len(codes),):
@@ -361,21 +378,14 @@ class Evaluator:
         own = np.flatnonzero(rows >= 0)
         if self._leaves_one_out and not np.array_equal(codes[rows[own]], self._queries[own]):
             raise ValueError("exclude='self' needs item i of the database to have query i's code, got others")
+        self._refuse_repeats(self._left_out + (rows >= 0))
         return rows
 
-
-def _checked_exclusion(exclude: Array | str | None, queries: int) -> Array | None:
-    """(q,) int64 ids to leave out, -1 for none."""
-    if exclude is None:
-        return None
-    if isinstance(exclude, str):
-        if exclude != "self":
-            raise ValueError(f"exclude must be None, 'self' or an array of item ids, got {exclude!r}")
-        return np.arange(queries, dtype=np.int64)
-    if not isinstance(exclude, np.ndarray) or exclude.dtype.kind != "i":
-        raise TypeError(
-            f"exclude must be None, 'self' or an array of signed integers, got {describe(exclude)}"
-        )
-    if exclude.shape != (queries,) or (exclude < -1).any():
-        raise ValueError(f"exclude must hold {queries} ids >= 0 or -1 for none, got {describe(exclude)}")
-    return exclude.astype(np.int64)
+    def _refuse_repeats(self, left_out: Array) -> None:
+        """No item that a query leaves out may come twice."""
+        again = np.flatnonzero(left_out > 1)
+        if again.size and self._excluded is not None:
+            raise ValueError(
+                f"ids must be distinct over all updates, got {self._excluded[again[0]]} again, which query "
+                f"{again[0]} leaves out"
+            )

@@ -1,5 +1,6 @@
 """Evaluation of real-valued features, exact and in blocks, for the same table as their codes."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,6 +23,8 @@ from dmth_fast.retrieval.summary import (
 
 METRICS = ("cosine", "l2", "dot")
 _PAIRS_AT_ONCE = 2**22
+# A quarter of float64's range: 2 q x - |x|^2 then stays within it, whatever the vectors.
+_LARGEST_SQUARE = np.finfo(np.float64).max / 4
 
 
 def evaluate_features(
@@ -36,16 +39,18 @@ def evaluate_features(
     normalizer: str = "relevant",
     empty: str = "zero",
     precision_at: Iterable[int] = (),
-    exclude: Array | str | None = None,
+    exclude: AnyArray | str | None = None,
 ) -> Report:
     """Measure retrieval by real-valued features as :func:`dmth_fast.evaluate` measures codes.
 
     Scores are float64 products of a block of queries with the database, so no (q, n) matrix is held.
-    Equal scores are ties under the same rules. There are no Hamming balls: the report's ``pr_curve`` is
-    the interpolated precision over recall, and it has no RAMAP.
+    Ties follow the same rules, and ties mean equal vectors (for the cosine, once they have unit length):
+    those always have one score. Other vectors are tied only where float64 rounds their scores alike, as it
+    does those of signs. There are no Hamming balls: the report's ``pr_curve`` is the interpolated precision
+    over recall, and it has no RAMAP.
 
     Args:
-        query_features: (q, d) float16, float32 or float64, finite, q >= 1.
+        query_features: (q, d) float16, float32 or float64, finite, no longer than about 6e153, q >= 1.
         query_labels: (q,) integer class ids or (q, C) multi-hot.
         database_features: (n, d) likewise, n >= 1.
         database_labels: (n,) or (n, C).
@@ -59,7 +64,7 @@ def evaluate_features(
 
     Raises:
         TypeError: features are not floating point, or arrays mixed with tensors.
-        ValueError: wrong shape or value, NaN or infinity in features.
+        ValueError: wrong shape or value, NaN or infinity in features, or vectors whose scores overflow.
 
     >>> import numpy as np
     >>> features = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
@@ -85,9 +90,10 @@ def evaluate_features(
         top_k=top_k, ties=ties, normalizer=normalizer, empty=empty, precision_at=precision_at
     )
     excluded = checked_exclusion(exclude, queries, items)
+    equal = _first_equal(items)
     parts = [
         _block(
-            _scores(queries[rows], items, rule),
+            _scores(queries[rows], items, equal, rule),
             labels,
             rows,
             settings,
@@ -110,13 +116,25 @@ def _slices(queries: int, items: int) -> list[slice]:
     return [slice(start, start + step) for start in range(0, queries, step)]
 
 
-def _scores(queries: Array, items: Array, metric: str) -> Array:
-    """(q', n) float64, larger is nearer."""
+def _first_equal(items: Array) -> Array | None:
+    """(n,) int64 row of the first item that equals each; None where no two are equal."""
+    first: dict[bytes, int] = {}
+    # + 0.0 makes -0.0 the 0.0 that it equals.
+    rows = (first.setdefault((item + 0.0).tobytes(), row) for row, item in enumerate(items))
+    equal = np.fromiter(rows, dtype=np.int64, count=len(items))
+    return None if len(first) == len(items) else equal
+
+
+def _scores(queries: Array, items: Array, equal: Array | None, metric: str) -> Array:
+    """(q', n) float64, larger is nearer.
+
+    A matrix product may round the columns of equal items differently, so they take that of the first.
+    """
     scores: Array = queries @ items.T
     if metric == "l2":
         # -|q - x|^2 without |q|^2, which is the same for all items of a query.
         scores = 2 * scores - np.einsum("nd,nd->n", items, items)
-    return scores
+    return scores if equal is None else scores[:, equal]
 
 
 def _block(
@@ -193,6 +211,13 @@ def _checked(features: AnyArray, name: str, metric: str) -> Array:
     wrong = np.argwhere(~np.isfinite(wide))
     if wrong.size:
         raise ValueError(f"{name} must be finite, got {wide[tuple(wrong[0])]} in row {wrong[0][0]}")
+    with np.errstate(over="ignore"):
+        long = np.flatnonzero(np.einsum("nd,nd->n", wide, wide) > _LARGEST_SQUARE)
+    if long.size:
+        raise ValueError(
+            f"{name} must have vectors of length {math.sqrt(_LARGEST_SQUARE):.1e} at most to have finite "
+            f"scores, got a longer one in row {long[0]}"
+        )
     if metric == "cosine":
         lengths = np.linalg.norm(wide, axis=1, keepdims=True)
         if not lengths.all():

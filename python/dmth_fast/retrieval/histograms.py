@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmth_fast.retrieval import native
-from dmth_fast.retrieval.arguments import Array, describe
+from dmth_fast.retrieval.arguments import Array, describe, is_array, is_tensor, on_host
 from dmth_fast.retrieval.labels import Labels
 from dmth_fast.retrieval.rankings import StrictRankings, TiedRankings
 
@@ -127,27 +127,44 @@ class Comparison:
 
 
 def checked_exclusion(exclude: object, queries: Array, database: Array) -> Array | None:
-    """Database rows to leave out, one a query: "self" means that query i is row i.
+    """(q,) int64 database rows to leave out, -1 for none: "self" means that query i is row i.
 
     Raises:
-        TypeError: neither None, "self" nor an integer array.
-        ValueError: "self" for other codes than the database's, a wrong length, or rows out of range.
+        TypeError: as :func:`excluded_ids`.
+        ValueError: as :func:`excluded_ids`, "self" for other codes than the database's, or rows beyond it.
     """
+    rows = excluded_ids(exclude, len(queries))
+    if rows is None:
+        return None
+    if isinstance(exclude, str) and not np.array_equal(queries, database):
+        raise ValueError("exclude='self' needs the database codes as query codes, got others")
+    wrong = rows[rows >= len(database)]
+    if wrong.size:
+        raise ValueError(f"exclude must hold rows from -1 to {len(database) - 1}, got {wrong[0]}")
+    return rows
+
+
+def excluded_ids(exclude: object, count: int) -> Array | None:
+    """(count,) int64 ids of the items that queries must not find, -1 for none: "self" gives 0, 1, 2, ....
+
+    Raises:
+        TypeError: neither None, "self" nor signed integers in an array or tensor.
+        ValueError: another word, another length, or an id below -1.
+    """
+    expected = f"exclude must be None, 'self' or signed integers of shape ({count},), array or tensor"
     if exclude is None:
         return None
     if isinstance(exclude, str):
         if exclude != "self":
-            raise ValueError(f"exclude must be None, 'self' or an array of database rows, got {exclude!r}")
-        if not np.array_equal(queries, database):
-            raise ValueError("exclude='self' needs the database codes as query codes, got others")
-        return np.arange(len(queries), dtype=np.int64)
-    if not isinstance(exclude, np.ndarray) or exclude.dtype.kind != "i":
-        raise TypeError(
-            f"exclude must be None, 'self' or an array of signed integers, got {describe(exclude)}"
-        )
-    if exclude.shape != (len(queries),):
-        raise ValueError(f"exclude must have shape ({len(queries)},), got {describe(exclude)}")
-    wrong = exclude[(exclude < -1) | (exclude >= len(database))]
-    if wrong.size:
-        raise ValueError(f"exclude must hold rows from -1 to {len(database) - 1}, got {wrong[0]}")
-    return exclude.astype(np.int64)
+            raise ValueError(f"{expected}, got {exclude!r}")
+        return np.arange(count, dtype=np.int64)
+    if not (is_array(exclude) or is_tensor(exclude)):
+        raise TypeError(f"{expected}, got {describe(exclude)}")
+    ids = on_host(exclude, "exclude")  # type: ignore[arg-type]  # it is one of the two
+    if ids.dtype.kind != "i":
+        raise TypeError(f"{expected}, got {describe(exclude)}")
+    if ids.shape != (count,):
+        raise ValueError(f"{expected}, got {describe(exclude)}")
+    if (ids < -1).any():
+        raise ValueError(f"{expected}, each >= 0 or -1 for none, got {ids[ids < -1][0]}")
+    return ids.astype(np.int64)

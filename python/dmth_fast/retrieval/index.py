@@ -12,7 +12,9 @@ from dmth_fast.retrieval.arguments import (
     choice,
     describe,
     integer,
+    is_array,
     like,
+    neighbours,
     optional_integer,
 )
 from dmth_fast.retrieval.codes import MAX_BITS, checked_codes, num_bytes
@@ -113,7 +115,7 @@ class Index:
             stored = self._store.rows(np.arange(count))
             stored.flags.writeable = False  # writing to a copy would be lost
             return stored
-        if not isinstance(ids, np.ndarray) or ids.dtype.kind not in "iu" or ids.ndim != 1:
+        if not is_array(ids) or ids.dtype.kind not in "iu" or ids.ndim != 1:
             raise TypeError(f"ids must be a 1-D array of integers, got {describe(ids)}")
         wrong = ids[(ids < 0) | (ids >= count)]
         if wrong.size:
@@ -123,7 +125,7 @@ class Index:
     def search(self, queries: AnyArray, k: int = 10, *, threads: int | None = None) -> SearchResult:
         """The k codes nearest to each query; arguments, result and errors of :func:`dmth_fast.search`."""
         wanted = checked_codes(as_numpy(queries, "queries"), "queries", self._bits)
-        count, workers = integer(k, "k", 1), optional_integer(threads, "threads", 1)
+        count, workers = neighbours(k), optional_integer(threads, "threads", 1)
         found = self._store.search(wanted, count, method=self._method, threads=workers)
         return SearchResult(*(like(part, queries) for part in found))
 
@@ -152,7 +154,7 @@ class Index:
         Queries go through the tables as in a search, those that leave for the scan are not scanned.
         """
         wanted = checked_codes(as_numpy(queries, "queries"), "queries", self._bits)
-        count, workers = integer(k, "k", 1), optional_integer(threads, "threads", 1)
+        count, workers = neighbours(k), optional_integer(threads, "threads", 1)
         return self._store.explain(wanted, count, method=self._method, threads=workers)
 
     def to(self, device: str) -> "DeviceIndex":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmth_fast.retrieval.arguments import AnyArray, Array, choice
+from dmth_fast.retrieval.arguments import AnyArray, choice
 from dmth_fast.retrieval.evaluation import checked_comparison, report_of
 from dmth_fast.retrieval.report import Report
 from dmth_fast.retrieval.summary import checked_settings
@@ -85,7 +85,7 @@ def evaluate_as(
     top_k: int | None = None,
     bits: int | None = None,
     precision_at: Iterable[int] = (),
-    exclude: Array | str | None = None,
+    exclude: AnyArray | str | None = None,
     threads: int | None = None,
 ) -> Report:
     """Evaluate by the rule of a repository, ties in the order of the database.
@@ -130,7 +130,9 @@ def evaluate_as(
     if rule.cut_at_relevant:
         settings["top_k"] = "R"
     elif rule.drops_last and top_k is None:
-        settings["top_k"] = len(comparison.database_codes) - 1
+        # What is left out is not in the ranking, so its length is then that of each query.
+        everything = len(comparison.database_codes) - 1
+        settings["top_k"] = everything if comparison.excluded is None else "n-1"
     counted = None
     if rule.skips_unlabelled and comparison.labels.is_multi_hot:
         counted = np.any(comparison.labels.query, axis=1)

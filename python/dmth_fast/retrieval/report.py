@@ -63,7 +63,8 @@ class Report:
         distances: items at each distance; None for real-valued features.
         num_queries: q.
         num_items: n.
-        num_empty: queries with nothing relevant.
+        num_empty: queries that ``empty`` speaks of: with nothing relevant, or under
+            ``normalizer="retrieved"`` with nothing relevant within the cut.
         num_unlabelled: all-zero multi-hot rows of (queries, database).
         unlabelled_queries: int64 rows of those queries.
         unlabelled_items: int64 rows of those items; None where the database came in parts.
@@ -326,7 +327,8 @@ class Report:
         remarks = []
         if self.num_empty:
             treated = {"zero": "counted as 0", "skip": "left out"}.get(str(self.settings.get("empty")), "")
-            remarks.append(f"queries with nothing relevant: {self.num_empty} ({treated})")
+            scope = scope_of_empty(self.settings)
+            remarks.append(f"queries with nothing relevant{scope}: {self.num_empty} ({treated})")
         if any(self.num_unlabelled):
             known = np.zeros(0) if self.unlabelled_items is None else self.unlabelled_items
             queries = f"{self.num_unlabelled[0]} of the queries{_first(self.unlabelled_queries)}"
@@ -337,6 +339,12 @@ class Report:
     def _by_cutoff(self, prefix: str) -> dict[int, float]:
         names = [name for name in self.per_query if name.startswith(prefix)]
         return {int(name.removeprefix(prefix)): self.mean(name) for name in names}
+
+
+def scope_of_empty(settings: Mapping[str, Any]) -> str:
+    """Where an empty query has nothing relevant, in words: anywhere, or within the cut."""
+    cut = settings.get("normalizer") == "retrieved" and settings.get("top_k") is not None
+    return " within the cut" if cut else ""
 
 
 def _first(rows: Array) -> str:

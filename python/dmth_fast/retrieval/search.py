@@ -7,7 +7,7 @@ number of threads, and the first 10 of 100 are the first 10. An id is a row numb
 from typing import Any, NamedTuple
 
 from dmth_fast.retrieval import native
-from dmth_fast.retrieval.arguments import AnyArray, are_tensors, integer, optional_integer
+from dmth_fast.retrieval.arguments import AnyArray, are_tensors, integer, neighbours, optional_integer
 from dmth_fast.retrieval.codes import MAX_BITS, checked_pair
 
 
@@ -61,7 +61,7 @@ def search(
     >>> search(codes, codes[:1], k=3)
     SearchResult(distances=array([[0, 1, 1]], dtype=int32), ids=array([[0, 2, 3]]))
     """
-    count, workers = integer(k, "k", 1), optional_integer(threads, "threads", 1)
+    count, workers = neighbours(k), optional_integer(threads, "threads", 1)
     if are_tensors(codes=codes, queries=queries):
         from dmth_fast.retrieval import ops
 
@@ -99,7 +99,7 @@ def range_search(
     if are_tensors(codes=codes, queries=queries):
         from dmth_fast.retrieval import ops
 
-        limit, number = integer(radius, "radius", 0), optional_integer(bits, "bits", 1, MAX_BITS)
+        limit, number = integer(radius, "radius", 0, MAX_BITS), optional_integer(bits, "bits", 1, MAX_BITS)
         return RangeResult(*ops.range_search(codes, queries, limit, number, workers))
     database, wanted, width = checked_pair(codes, queries, bits)
     return RangeResult(

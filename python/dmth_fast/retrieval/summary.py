@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from dmth_fast.retrieval import metrics, native
-from dmth_fast.retrieval.arguments import Array, choice, describe, integer, optional_integer
+from dmth_fast.retrieval.arguments import Array, choice, describe, native_integer, optional_integer
 from dmth_fast.retrieval.graded import GAINS, GRADES
 from dmth_fast.retrieval.rankings import Rankings, TiedRankings
 from dmth_fast.retrieval.report import (
@@ -16,6 +16,7 @@ from dmth_fast.retrieval.report import (
     DistanceHistograms,
     PRCurve,
     Report,
+    scope_of_empty,
 )
 
 BOUNDS = ("average_precision_pessimistic", "average_precision_optimistic")
@@ -37,7 +38,7 @@ def checked_settings(
         raise TypeError(f"precision_at must hold integers, got {describe(precision_at)}")
     if graded is None and gain != "exponential":
         raise ValueError(f"gain must be left alone unless the evaluation is graded, got {gain!r}")
-    cutoffs = [integer(k, "precision_at", 1) for k in precision_at]
+    cutoffs = [native_integer(k, "precision_at", 1) for k in precision_at]
     if graded is not None and not cutoffs:
         raise ValueError(
             f"precision_at must name the cut-offs of a graded evaluation, got none with graded={graded!r}"
@@ -55,10 +56,16 @@ def checked_settings(
 
 
 def cutoff(rankings: Rankings, settings: Mapping[str, Any]) -> Array:
-    """(q,) cut-off of the average precision: all items, K, or "R", the relevant items of each query."""
+    """(q,) cut-off of the average precision: all items, K, or one a query.
+
+    That is "R", the relevant items of each, or "n-1", all of its items but the last.
+    """
     top_k = settings["top_k"]
     if top_k is None:
         return rankings.num_items
+    if top_k == "n-1":
+        shorter: Array = np.maximum(rankings.num_items - 1, 0)
+        return shorter
     return rankings.num_relevant if top_k == "R" else np.full(rankings.num_items.shape, top_k)
 
 
@@ -125,16 +132,17 @@ def summarised(
         ValueError: an empty query under "error", or no query left to count.
     """
     found = per_query["hits"] if settings["normalizer"] == "retrieved" else per_query["num_relevant"]
+    scope = scope_of_empty(settings)
     chosen = np.ones(len(found), dtype=bool) if counted is None else counted
     empty = chosen & (found == 0)
     if empty.any() and settings["empty"] == "error":
         raise ValueError(
-            f"every query must have a relevant item under empty='error', but {int(empty.sum())} have none, "
-            f"the first is query {int(np.argmax(empty))}"
+            f"every query must have a relevant item{scope} under empty='error', but {int(empty.sum())} have "
+            f"none, the first is query {int(np.argmax(empty))}"
         )
     chosen = chosen & ~empty if settings["empty"] == "skip" else chosen
     if not chosen.any():
-        raise ValueError("at least one query must have a relevant item under empty='skip', none has")
+        raise ValueError(f"at least one query must have a relevant item{scope} under empty='skip', none has")
     empty_balls, distances, values = None, None, dict(per_query)
     if tied is not None:
         curves = native.radius_curves(
