@@ -12,6 +12,7 @@
 #include "../cuda/runtime.h"
 #include "../cuda/status.h"
 #include "../cuda/verbs.h"
+#include "unlocked.h"
 
 namespace py = pybind11;
 
@@ -63,7 +64,7 @@ Element element_of(const std::string& name) {
 
 template <class Body>
 auto on_device(int device, const Body& body) {
-    const py::gil_scoped_release unlock;
+    const Unlocked unlock;
     const DeviceGuard guard(device);
     return body();
 }
