@@ -9,7 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from dmth_fast.learning.data import ImageSet, LazyImages, digits, from_array, open_images, split_by_class
+from dmth_fast.learning.data import (
+    ImageSet,
+    LazyImages,
+    digits,
+    from_array,
+    join,
+    open_images,
+    split_by_class,
+)
 
 RNG = np.random.default_rng(0)
 PIXELS = {
@@ -84,6 +92,23 @@ def test_lazy_beyond_the_limit(folder: Path) -> None:
     assert lazy.images[1:3].shape == (2, 3, 6, 6)
 
 
+def test_lazy_images_are_told_apart_by_their_files(folder: Path, tmp_path: Path) -> None:
+    def found(source: Path) -> str:
+        return open_images(source, memory_limit=100).content_hash()
+
+    first, member = found(folder), found(archive(tmp_path / "a.zip", list(PIXELS)))
+    assert found(folder) == first
+    (folder / "cat" / "0.png").write_bytes(png(255 - PIXELS["cat/0.png"]))
+    assert found(folder) != first
+    path = tmp_path / "b" / "a.zip"
+    path.parent.mkdir()
+    assert found(archive(path, list(PIXELS))) == member
+    with zipfile.ZipFile(path, "w") as file:
+        for name, pixels in PIXELS.items():
+            file.writestr(name, png(pixels[::-1]))
+    assert found(path) != member
+
+
 def test_resizing_keeps_the_centre(folder: Path) -> None:
     (folder / "cat" / "wide.png").write_bytes(png(RNG.integers(0, 256, (8, 20, 3), dtype=np.uint8)))
     assert open_images(folder, size=4).images.shape == (7, 3, 4, 4)
@@ -106,6 +131,8 @@ def test_damaged_images_are_named_skipped_and_counted(folder: Path) -> None:
     assert len(images) == 6
     assert {name for name, _ in images.skipped} == {"cat/cut.png", "dog/text.png", "dog/notes.txt"}
     check(images)
+    rest, held = split_by_class(images, fraction=0.5, seed=0)
+    assert rest.skipped == held.skipped == join([rest, held]).skipped == images.skipped
     with pytest.raises(ValueError, match=r"cat/cut\.png cannot be decoded"):
         open_images(folder, strict=True)
 
@@ -169,6 +196,28 @@ def test_same_name_in_two_archives(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(4, 3, 6, 8), (4, 6, 8, 3), (4, 6, 8)])
 def test_arrays_of_each_layout(shape: tuple[int, ...]) -> None:
     assert from_array(np.zeros(shape, np.uint8)).images.shape == (4, 3, 6, 8)
+
+
+def test_three_grey_images_and_one_in_colour_must_be_told_apart() -> None:
+    pixels = RNG.integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    with pytest.raises(ValueError, match=r"\(3, 8, 8\) could be one in colour or three in grey: pass images"):
+        from_array(pixels)
+    assert from_array(pixels[None]).images.shape == (1, 3, 8, 8)
+    grey = from_array(pixels[:, None])
+    assert grey.images.shape == (3, 3, 8, 8)
+    assert np.array_equal(grey.images[:, 2].numpy(), pixels)
+    assert len(from_array(pixels[:2])) == 2
+    assert len(from_array(pixels.transpose(1, 2, 0))) == 1
+
+
+def test_labels_are_hashed_in_order() -> None:
+    pixels = np.zeros((2, 3, 4, 4), np.uint8)
+    hashes = [
+        from_array(pixels, labels=labels, classes=classes).labels_hash()
+        for labels, classes in (([0, 1], "ab"), ([1, 0], "ab"), ([0, 1], "ba"))
+    ]
+    assert len(set(hashes)) == 3
+    assert from_array(pixels).labels_hash() is None
 
 
 def test_bad_arrays() -> None:

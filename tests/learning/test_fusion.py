@@ -5,7 +5,10 @@ import math
 import pytest
 import torch
 
+from dmth_fast.learning.config import FusionConfig, LossConfig
 from dmth_fast.learning.fusion import FUSIONS, AttentionFusion, FusedNetwork, entropy
+from dmth_fast.learning.fusion_objective import FusionObjective
+from dmth_fast.learning.losses import build_loss
 from dmth_fast.learning.standardization import Standardization
 
 
@@ -95,3 +98,13 @@ def test_no_standardization_changes_nothing() -> None:
     standardization, features = Standardization("none", 3), torch.randn(5, 3)
     standardization.fit(features)
     assert torch.equal(standardization(features), features)
+
+
+def test_the_hash_loss_of_a_fusion_is_told_the_steps() -> None:
+    config = FusionConfig(loss=LossConfig(hash_loss="hashnet"))
+    objective = FusionObjective(network("mean"), build_loss(config.loss, torch.ones(3, 8)), config)
+    features, labels = [torch.randn(4, 5), torch.randn(4, 7)], torch.tensor([0, 1, 2, 0])
+    with torch.no_grad():
+        first = float(objective(features, labels)["hash"])
+        objective.on_step(5000)
+        assert float(objective(features, labels)["hash"]) != pytest.approx(first)

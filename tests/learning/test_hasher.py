@@ -110,6 +110,8 @@ def test_the_card_says_how_the_student_came_about(
     pupil = Hasher("tiny-4", bits=20, epochs=1, **VIEWS)
     pupil.fit(train, teacher=second, seen=["digits-train", "own"], progress=False)
     assert pupil.seen == ("digits-train", "own")
+    # A second training forgets nothing.
+    assert pupil.fit(train, seen=["later"], progress=False).seen == ("digits-train", "own", "later")
 
 
 def test_loading_what_is_no_model(single: Hasher, tmp_path: Path) -> None:
@@ -131,6 +133,10 @@ def test_loading_what_is_no_model(single: Hasher, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**card, "format": "other"}))
     with pytest.raises(ValueError, match="must have the format dmth-fast-hasher-1, got 'other'"):
         Hasher.load(tmp_path)
+    del card["bits"]
+    (tmp_path / "config.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match=r"config\.json must have the key 'bits', it has format, version"):
+        Hasher.load(tmp_path)
 
 
 def test_untrained(test: ImageSet, tmp_path: Path) -> None:
@@ -146,6 +152,7 @@ def test_untrained(test: ImageSet, tmp_path: Path) -> None:
         ({"epochs": 0}, ValueError, "epochs must be at least 1, got 0"),
         ({"epochs": 1.5}, TypeError, r"epochs must be int, got float 1\.5"),
         ({"epoch": 1}, TypeError, "unknown setting 'epoch'; known are"),
+        ({"bits": "64"}, TypeError, "bits must be int, got str '64'"),
         ({"bits": 0}, ValueError, r"bits must lie in 1\.\.4096, got 0"),
         ({"optimizer": "lion"}, ValueError, "optimizer must be one of sgd, adamw; got 'lion'"),
         ({"margin": -1.0}, ValueError, "margin must lie in 0..2"),

@@ -11,7 +11,13 @@ from torch import Tensor
 from dmth_fast import Hasher
 from dmth_fast.learning.config import LossConfig
 from dmth_fast.learning.data import ImageSet
-from dmth_fast.learning.losses import HASH_LOSSES, QUANTIZERS, build_centers, build_loss
+from dmth_fast.learning.losses import (
+    HASH_LOSSES,
+    QUANTIZERS,
+    build_centers,
+    build_loss,
+    quantization_term,
+)
 from dmth_fast.learning.losses.alignment import (
     bit_balance,
     dsah_terms,
@@ -30,6 +36,7 @@ from dmth_fast.learning.losses.pairwise import (
     hashnet_loss,
     label_similarity,
 )
+from dmth_fast.learning.losses.quantizers import cauchy_quantization
 
 BITS = 6
 
@@ -198,12 +205,21 @@ def test_dch_has_a_finite_gradient_where_codes_coincide() -> None:
     assert bool(torch.isfinite(h.grad).all())
 
 
-@pytest.mark.parametrize(("classes", "bits"), [(10, 64), (10, 48), (100, 32), (3, 1), (200, 16)])
+@pytest.mark.parametrize(("classes", "bits"), [(10, 64), (10, 48), (100, 32), (2, 1), (200, 16)])
 def test_class_codes_of_csq_exist_for_any_width(classes: int, bits: int) -> None:
     centers = hadamard_centers(classes, bits, seed=0)
     assert centers.shape == (classes, bits)
     assert set(centers.unique().tolist()) <= {-1.0, 1.0}
     assert torch.equal(centers, hadamard_centers(classes, bits, seed=0))
+
+
+@pytest.mark.parametrize(("classes", "bits"), [(1000, 16), (16, 4), (924, 12)])
+def test_no_two_classes_have_the_same_code(classes: int, bits: int) -> None:
+    for name in ("csq", "ortho"):
+        centers = build_centers(LossConfig(hash_loss=name), classes, bits, seed=0)
+        assert len(torch.unique(centers, dim=0)) == classes
+        with pytest.raises(ValueError, match=f"{bits} bits make {2**bits} different class codes, got"):
+            build_centers(LossConfig(hash_loss=name), 2**bits + 1, bits, seed=0)
 
 
 def test_hadamard_codes_are_half_the_bits_apart() -> None:
@@ -244,6 +260,14 @@ def test_binary_similarity_makes_partners_of_all_that_share_a_label() -> None:
     wanted = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).float()
     assert float(plain) == pytest.approx(float(graded_loss(h, wanted, form="idhn")), rel=1e-5)
     assert float(graded) != pytest.approx(float(plain))
+
+
+def test_one_gamma_scales_both_cauchy_terms() -> None:
+    config, h = LossConfig(hash_loss="dch", quantizer="cauchy", gamma=3.0), values().float()
+    assert float(quantization_term(config, h)) == float(cauchy_quantization(h, gamma=3.0))
+    assert float(quantization_term(config, h)) != float(QUANTIZERS["cauchy"](h))
+    for config in (LossConfig(quantizer="l1"), LossConfig(quantizer="cauchy")):
+        assert float(quantization_term(config, h)) == float(QUANTIZERS[config.quantizer](h))
 
 
 def test_a_loss_on_pairs_names_no_class() -> None:

@@ -1,5 +1,6 @@
 """The fused teacher: what it caches, and that the student follows it on the very same views."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dmth_fast.learning.batches import StudentBatches
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.frozen import Teacher
 from dmth_fast.learning.fusion import FUSIONS
+from dmth_fast.learning.losses import build_centers
 
 VIEWS: dict[str, Any] = {"padding": 1, "flip": False, "batch_size": 64}
 
@@ -98,6 +100,51 @@ def test_a_teacher_for_other_classes_gets_a_probe(other: Hasher, train: ImageSet
     assert float((logits.argmax(1) == test.labels // 5).float().mean()) > 0.6
 
 
+def test_as_many_other_classes_are_not_the_teachers_own(single: Hasher, train: ImageSet) -> None:
+    others = dataclasses.replace(train, classes=tuple("abcdefghij"))
+    order = dataclasses.replace(train, classes=tuple("1023456789"))
+    for images, probed in ((train, False), (others, True), (order, True)):
+        teacher = FusedTeacher([single], bits=20, views=1, dim=8, epochs=1, **VIEWS)
+        teacher.fit(images, progress=False)
+        assert ("0" in teacher.network.probes) is probed
+        assert ("logits" in teacher._columns(0, images, None)) is not probed
+        pixels = images.images[torch.arange(4)]
+        live = teacher.live_targets(pixels, every_teacher=True)["teacher_logits"]
+        assert torch.allclose(live, torch.from_numpy(single.logits(pixels.numpy())), atol=1e-4) is not probed
+
+
+def test_a_teacher_stays_what_it_was_when_its_hasher_changes(train: ImageSet) -> None:
+    hasher = Hasher("tiny-4", bits=16).recalibrate(train)
+    teacher = Teacher(hasher)
+    identity, before = teacher.identity, teacher.columns(train)["features"]
+    hasher.recalibrate(ImageSet(images=train.images // 4))
+    assert torch.equal(teacher.columns(train)["features"], before)
+    assert teacher.identity == identity
+    assert Teacher(hasher).identity != identity
+
+
+def test_class_codes_are_shared_by_losses_that_ask_for_the_same_kind(single: Hasher, train: ImageSet) -> None:
+    settings: dict[str, Any] = {"epochs": 1, **VIEWS}
+    teachers = {
+        name: FusedTeacher([single], bits=20, views=1, dim=8, hash_loss=name, seed=3, **settings)
+        for name in ("ortho", "dch")
+    }
+    for (name, teacher), own, shared in zip(
+        [(n, t) for n, t in teachers.items() for _ in range(3)],
+        ("greedy", "csq", "dch", "ortho", "csq", "hashnet"),
+        (True, False, False, False, False, True),
+        strict=True,
+    ):
+        if not teacher.classes:
+            teacher.fit(train, progress=False)
+        student = Hasher("tiny-4", 20, hash_loss=own, **settings)
+        loss = student._build_loss(train, teacher)
+        assert loss is not None
+        assert torch.equal(loss.centers, teacher.centers) is shared, (name, own)
+        drawn = build_centers(student.config.loss, 10, 20, seed=0)
+        assert shared or torch.equal(loss.centers, drawn)
+
+
 def test_training_a_teacher_twice_gives_equal_bits(
     single: Hasher, fused: FusedTeacher, other: Hasher, train: ImageSet
 ) -> None:
@@ -108,6 +155,16 @@ def test_training_a_teacher_twice_gives_equal_bits(
 def test_bad_teachers(single: Hasher, train: ImageSet) -> None:
     with pytest.raises(ValueError, match="at least one teacher"):
         FusedTeacher([])
+    with pytest.raises(TypeError, match=r"teachers must be a list, got Hasher: pass \[teacher\]"):
+        FusedTeacher(single)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="teachers must be a list, got str"):
+        FusedTeacher("features:clip.npy")
+    with pytest.raises(TypeError, match="must be a name or a trained Hasher, got int"):
+        FusedTeacher([3])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="bits must be int, got str '64'"):
+        FusedTeacher([single], bits="64")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="train must be an ImageSet or a path, got tuple"):
+        FusedTeacher([single]).fit((train.images, train.labels))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="fusion must be one of"):
         FusedTeacher([single], "sum")
     with pytest.raises(ValueError, match="not trained yet"):

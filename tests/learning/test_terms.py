@@ -23,7 +23,7 @@ from dmth_fast.learning.distillation import (
     standardized_logit_term,
 )
 from dmth_fast.learning.ensemble import confidence_weights, ensemble_term, entropy_weights, equal_weights
-from dmth_fast.learning.losses import build_loss, l2_quantization, ortho_loss, random_centers
+from dmth_fast.learning.losses import build_loss, l2_quantization, ortho, ortho_loss, random_centers
 from dmth_fast.learning.losses.greedy import straight_through_sign
 from dmth_fast.learning.losses.quantizers import bihalf_codes, bihalf_quantization, swd_quantization
 
@@ -256,6 +256,27 @@ def test_random_centers_are_far_apart_and_repeatable() -> None:
     assert set(centers.unique().tolist()) == {-1.0, 1.0}
     distances = (64 - centers @ centers.T) / 2
     assert float(distances[~torch.eye(10, dtype=torch.bool)].min()) >= 24
+
+
+@pytest.mark.parametrize(("classes", "bits"), [(10, 12), (100, 16), (300, 24)])
+def test_random_centers_are_the_best_of_all_draws(classes: int, bits: int) -> None:
+    generator = torch.Generator().manual_seed(7)
+    best, most = torch.zeros(0), -1.0
+    for _ in range(20):
+        codes = torch.randint(0, 2, (classes, bits), generator=generator).float() * 2 - 1
+        apart = (codes[:, None] != codes[None]).sum(2) + bits * torch.eye(classes)
+        if float(apart.min()) > most:
+            best, most = codes, float(apart.min())
+    assert torch.equal(random_centers(classes, bits, seed=7, draws=20), best)
+
+
+def test_fewer_centers_are_drawn_for_more_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = list[int]()
+    monkeypatch.setattr(ortho, "least_distance", lambda codes: looks.append(len(codes)) or 1.0)
+    for classes, draws in ((100, 200), (400, 200), (800, 50), (4000, 2)):
+        looks.clear()
+        assert random_centers(classes, 32, seed=0, draws=200).shape == (classes, 32)
+        assert looks == [classes] * draws
 
 
 def test_greedy_classifies_the_bits() -> None:

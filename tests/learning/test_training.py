@@ -1,5 +1,6 @@
 """The training loop: repeatable, resumable to the bit, and loud about what goes wrong."""
 
+import dataclasses
 import json
 import signal
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 import dmth_fast
 from dmth_fast import FusedTeacher, Hasher
 from dmth_fast.learning import training
+from dmth_fast.learning.checkpoint import save_checkpoint
 from dmth_fast.learning.config import TrainingConfig
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.interrupt import Interrupt
@@ -150,6 +152,13 @@ def test_frozen_norms_keep_their_statistics(train: ImageSet) -> None:
         assert torch.equal(value, before[key]) == ("running" in key or "num_batches" in key), key
 
 
+def test_frozen_norms_keep_their_statistics_with_averaged_weights(train: ImageSet) -> None:
+    hasher = Hasher("tiny-4", 16, epochs=1, frozen_norms=True, ema=0.9, **VIEWS).fit(train, progress=False)
+    for key, value in weights(hasher).items():
+        if "running" in key:
+            assert torch.equal(value, torch.full_like(value, float("var" in key))), key
+
+
 def test_another_precision_than_accelerate_was_given_is_refused(
     train: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +172,35 @@ def test_a_checkpoint_of_other_settings_is_refused(train: ImageSet, tmp_path: Pa
     Hasher("tiny-4", 16, epochs=1, **VIEWS).fit(train, progress=False, run_dir=tmp_path)
     with pytest.raises(ValueError, match="belongs to other settings"):
         Hasher("tiny-4", 16, epochs=2, **VIEWS).fit(train, progress=False, run_dir=tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_other_labels_is_refused(
+    train: ImageSet, single: Hasher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = train.required_labels("test")
+    others = dataclasses.replace(train, labels=labels.flip(0))
+    renamed = dataclasses.replace(train, classes=tuple("abcdefghij"))
+    made = {
+        "student": lambda: Hasher("tiny-4", 16, epochs=1, **VIEWS),
+        "teacher": lambda: FusedTeacher([single], bits=16, views=1, dim=8, epochs=1, **VIEWS),
+    }
+    for name, make in made.items():
+        make().fit(train, progress=False, run_dir=tmp_path / name)
+        for images in (others, renamed):
+            with pytest.raises(ValueError, match="belongs to other settings"):
+                make().fit(images, progress=False, run_dir=tmp_path / name, resume=True)
+        make().fit(train, progress=False, run_dir=tmp_path / name, resume=True)
+    # An earlier version did not write them.
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            training, "save_checkpoint", lambda *a: save_checkpoint(*a[:5], without_labels(a[5]), a[6])
+        )
+        made["student"]().fit(train, progress=False, run_dir=tmp_path / "earlier")
+    made["student"]().fit(train, progress=False, run_dir=tmp_path / "earlier", resume=True)
+
+
+def without_labels(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != "labels"}
 
 
 def test_a_truncated_checkpoint_is_refused(train: ImageSet, tmp_path: Path) -> None:
@@ -229,12 +267,15 @@ def test_progress_without_a_terminal_is_a_line_an_epoch(
 
 def test_the_best_epoch_is_kept(train: ImageSet, test: ImageSet) -> None:
     # A rate that ruins the network after a good first epoch.
-    settings = {**VIEWS, "epochs": 4, "lr": 0.05, "warmup": 0.0, "schedule": "constant", "optimizer": "adamw"}
+    settings = {**VIEWS, "epochs": 4, "lr": 0.1, "warmup": 0.0, "schedule": "constant", "optimizer": "adamw"}
     hasher = Hasher("tiny-8", 16, keep="best", **settings).fit(train, validation=test, progress=False)
     labels = test.required_labels("test").numpy()
     codes = hasher.encode(test)
-    found = float(dmth_fast.evaluate(codes[::2], labels[::2], codes[1::2], labels[1::2]).map)
-    assert found == pytest.approx(max(line["validation_map"] for line in hasher.history))
+    found = float(dmth_fast.evaluate(codes, labels, codes, labels, exclude="self").map)
+    best = max(hasher.history, key=lambda line: line["validation_map"])
+    assert found == pytest.approx(best["validation_map"])
+    assert best["epoch"] < 4
+    assert hasher.metrics == {name: value for name, value in best.items() if name.startswith("validation_")}
     with pytest.raises(ValueError, match="keep='best' needs validation images"):
         Hasher("tiny-8", 16, keep="best", **settings).fit(train, progress=False)
 
@@ -251,6 +292,14 @@ def test_the_average_follows_the_weights() -> None:
     torch.testing.assert_close(objective.linear.weight, first + 6.0)
 
 
+def test_the_average_follows_a_module_that_moves() -> None:
+    objective = Objective()
+    keeper = Keeper(objective, TrainingConfig(ema=0.5), None)
+    objective.to("meta")
+    keeper.after_step(0)
+    assert {value.device.type for value in keeper.tensors().values()} == {"meta"}
+
+
 def test_recomputed_norms_are_those_of_the_images(train: ImageSet) -> None:
     norm = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5))
     values = torch.randn(64, 3) * 3 + 5
@@ -264,3 +313,32 @@ def test_recomputed_norms_are_those_of_the_images(train: ImageSet) -> None:
     before = hasher.values(darker).mean(0)
     hasher.recalibrate(darker)
     assert abs(hasher.values(darker).mean(0)).max() < abs(before).max()
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"), [(257, 256, [129, 128]), (3, 2, [3]), (9, 4, [3] * 3)]
+)
+def test_recalibration_takes_batches_of_one_size(
+    train: ImageSet, count: int, batch_size: int, sizes: list[int]
+) -> None:
+    hasher, found = Hasher("tiny-4", 16), list[int]()
+    hasher.network.register_forward_pre_hook(lambda _, arguments: found.append(len(arguments[0])))
+    assert hasher.recalibrate(train.select(torch.arange(count)), batch_size) is hasher
+    assert found == sizes
+
+
+def test_an_error_in_recalibration_leaves_the_network_as_it_was(train: ImageSet) -> None:
+    hasher = Hasher("tiny-4", 16).recalibrate(train)
+    before = {key: value.clone() for key, value in weights(hasher).items()}
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no memory left")
+
+    hook = hasher.network.head.register_forward_hook(fail)
+    with pytest.raises(RuntimeError, match="no memory left"):
+        hasher.recalibrate(train)
+    hook.remove()
+    assert all(torch.equal(value, before[key]) for key, value in weights(hasher).items())
+    assert {part.momentum for part in hasher.network.modules() if isinstance(part, nn.BatchNorm2d)} == {0.1}
+    with pytest.raises(ValueError, match="at least two images, got 1"):
+        hasher.recalibrate(train.select(torch.arange(1)))

@@ -12,7 +12,18 @@ __all__ = ["refuse_disagreement"]
 
 
 def refuse_disagreement(config: HasherConfig, bits: int, teacher: "FusedTeacher", train: ImageSet) -> None:
-    """Raise ValueError where a student of ``config`` and ``bits`` cannot follow ``teacher`` on ``train``."""
+    """Raise ValueError where a student of ``config`` and ``bits`` cannot follow ``teacher`` on ``train``.
+
+    Raises:
+        TypeError: ``teacher`` is no fused teacher.
+    """
+    from dmth_fast.learning.teacher import FusedTeacher
+
+    if not isinstance(teacher, FusedTeacher):
+        raise TypeError(
+            f"teacher must be a FusedTeacher, got {type(teacher).__name__}: "
+            "FusedTeacher([teacher]).fit(train) makes one"
+        )
     weights, labelled = config.distillation, config.loss.hash_loss != "none"
     if weights.logit and not (labelled and teacher.config.labels):
         raise ValueError("the logit term needs a teacher and a student with classes: pass logit=0")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "describe", "read_card"]
 
 FORMAT = "dmth-fast-hasher-1"
+_KEYS = ("backbone", "bits", "classes", "config", "history", "input_size", "recipe", "teachers")
 
 
 def describe(hasher: "Hasher") -> dict[str, Any]:
@@ -49,7 +50,8 @@ def read_card(directory: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no such folder or file.
-        ValueError: a file instead of a folder (pickles are named as such), no JSON, or another format.
+        ValueError: a file instead of a folder (pickles are named as such), no JSON, another format, or a key
+            that is missing.
     """
     directory = Path(directory)
     path = directory / "config.json"
@@ -65,4 +67,6 @@ def read_card(directory: str | Path) -> dict[str, Any]:
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         found = card.get("format") if isinstance(card, dict) else type(card).__name__
         raise ValueError(f"{path} must have the format {FORMAT}, got {found!r}")
+    if missing := [key for key in _KEYS if key not in card]:
+        raise ValueError(f"{path} must have the key {missing[0]!r}, it has {', '.join(card)}")
     return card

@@ -78,7 +78,9 @@ def load_checkpoint(
     tensors, metadata = load_file(path)
     if metadata.get("format") != _FORMAT:
         raise ValueError(f"checkpoint {path} must have the format {_FORMAT}, got {metadata.get('format')!r}")
-    if metadata["settings"] != json.dumps(settings, sort_keys=True):
+    saved, wanted = json.loads(metadata["settings"]), json.loads(json.dumps(settings))
+    # A checkpoint of an earlier version does not say which labels it learned from.
+    if saved not in (wanted, {key: value for key, value in wanted.items() if key != "labels"}):
         raise ValueError(f"checkpoint {path} belongs to other settings; use another folder, or do not resume")
     objective.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("model.")})
     keeper.restore(tensors)

@@ -261,6 +261,13 @@ def at_least(name: str, value: float, low: float) -> None:
         raise ValueError(f"{name} must be at least {low}, got {value}")
 
 
+def check_bits(bits: Any) -> None:
+    """Raise TypeError unless the width of codes is an int, ValueError unless it lies in 1..4096."""
+    if type(bits) is not int:
+        raise TypeError(f"bits must be int, got {type(bits).__name__} {bits!r}")
+    within("bits", bits, 1, 4096)
+
+
 def above(name: str, value: float, low: float) -> None:
     """Raise ValueError unless ``value > low``."""
     if not value > low:

@@ -110,20 +110,31 @@ class ImageSet:
             labels=None if self.labels is None else self.labels[index],
             classes=self.classes,
             names=tuple(self.names[i] for i in index.tolist()),
+            skipped=self.skipped,
         )
 
     def content_hash(self) -> str:
-        """SHA-256 over the pixels in order (over names and size where the images are decoded lazily)."""
+        """SHA-256 over the pixels in order; of images that are decoded lazily over names, shape and files.
+
+        A file counts by its size and time of change, a member of an archive by its size and CRC.
+        """
         return self._content_hash
 
     @cached_property
     def _content_hash(self) -> str:
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
         if isinstance(self.images, LazyImages):
-            digest.update("\n".join(self.names).encode())
+            pairs = zip(self.names, self.images.files, strict=True)
+            digest.update("\n".join(f"{name}\t{file.fingerprint()}" for name, file in pairs).encode())
         else:
             digest.update(self.images.contiguous().numpy().data)
         return digest.hexdigest()
+
+    def labels_hash(self) -> str | None:
+        """SHA-256 over the class names and the labels in order; None without labels."""
+        if self.labels is None:
+            return None
+        return hashlib.sha256(repr((self.classes, self.labels.tolist())).encode()).hexdigest()
 
     def split_hash(self) -> str:
         """SHA-256 over the sorted names, each with its class name: which images these are, in any order."""
@@ -178,10 +189,10 @@ def open_images(
 def from_array(
     images: "np.ndarray[Any, Any] | Tensor", labels: Any = None, classes: Sequence[str] = ()
 ) -> ImageSet:
-    """Make an :class:`ImageSet` of uint8 images (n, 3, h, w), (n, h, w, 3), or grey (n, h, w).
+    """Make an :class:`ImageSet` of uint8 images (n, 3, h, w), (n, h, w, 3), or grey (n, h, w), (n, 1, h, w).
 
-    A single image without the leading axis is a set of one: (3, h, w) and (h, w, 3) are read as colour, so
-    grey images always need the leading axis.
+    A single colour image (h, w, 3) without the leading axis is a set of one; grey images always need the
+    leading axis. (3, h, w) could be one colour image or three grey ones and is refused.
 
     Raises:
         TypeError: images are not uint8, or labels no integers.
@@ -200,10 +211,15 @@ def from_array(
     if pixels.dtype != torch.uint8:
         raise TypeError(f"images must be uint8, got {pixels.dtype} of shape {tuple(pixels.shape)}")
     shape = tuple(pixels.shape)
-    if pixels.ndim == 3 and 3 in (shape[0], shape[2]):
-        pixels = pixels[None]
+    if pixels.ndim == 3 and shape[0] == 3:
+        raise ValueError(
+            f"images of shape {shape} could be one in colour or three in grey: pass images[None] for the "
+            "one, images[:, None] for the three"
+        )
     if pixels.ndim == 3:
-        pixels = pixels[:, None].expand(-1, 3, -1, -1)
+        pixels = pixels[None] if shape[2] == 3 else pixels[:, None]
+    if pixels.ndim == 4 and pixels.shape[1] == 1 and pixels.shape[3] != 3:
+        pixels = pixels.expand(-1, 3, -1, -1)
     elif pixels.ndim != 4 or 3 not in (pixels.shape[1], pixels.shape[3]):
         raise ValueError(f"images must have shape (n, 3, h, w), (n, h, w, 3) or (n, h, w), got {shape}")
     elif pixels.shape[1] == 3 and pixels.shape[3] == 3:
@@ -296,6 +312,7 @@ def join(parts: Sequence[ImageSet]) -> ImageSet:
         else torch.cat([part.required_labels("join") for part in parts]),
         classes=parts[0].classes,
         names=tuple(name for part in parts for name in part.names),
+        skipped=tuple(dict.fromkeys(skipped for part in parts for skipped in part.skipped)),
     )
 
 

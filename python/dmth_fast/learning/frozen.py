@@ -1,5 +1,6 @@
 """A frozen network as a teacher: its features, its logits, and its card."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ class Teacher:
     """One frozen network: features of images, and logits where it has a classifier.
 
     Args:
-        network: a backbone's name, or a trained :class:`~dmth_fast.learning.hasher.Hasher`.
+        network: a backbone's name, or a trained :class:`~dmth_fast.learning.hasher.Hasher`, which is copied:
+            what happens to it later does not change the teacher.
         weights: safetensors file for a named backbone.
         name: in tables; by default the backbone's name.
         input_size: side in pixels to which images are resized; by default what the backbone wants.
@@ -35,6 +37,7 @@ class Teacher:
         licence: of the weights; written to the student's card.
 
     Raises:
+        TypeError: neither a name nor a Hasher.
         ValueError: a named backbone without weights, or weights of another architecture.
         FileNotFoundError: no such weights file.
 
@@ -62,10 +65,13 @@ class Teacher:
         one_of("precision", precision, PRECISIONS)
         one_of("device", device, DEVICES)
         self.device = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else "cpu")
-        self._hasher = network if isinstance(network, Hasher) else None
+        if not isinstance(network, str | Hasher):
+            raise TypeError(f"a teacher must be a name or a trained Hasher, got {type(network).__name__}")
+        self._hasher: Hasher | None = None
         if isinstance(network, Hasher):
             if weights is not None:
                 raise ValueError("weights belong to a named backbone; a Hasher has its own")
+            self._hasher = network = copy.deepcopy(network)
             self.backbone, state = network.network.backbone, dict(network.network.state_dict())
             self.num_classes = len(network.classes) if network.names_classes else 0
         else:
@@ -76,7 +82,7 @@ class Teacher:
             self.backbone = build_backbone(network, weights).to(memory_format=torch.channels_last)
             state, self.num_classes = dict(self.backbone.state_dict()), self.backbone.num_classes
         self.feature_dim = self.backbone.feature_dim
-        self.backbone.eval().requires_grad_(self._hasher is not None)
+        self.backbone.eval().requires_grad_(False)
         self.name = name or self.backbone.name
         self.input_size = input_size or self.backbone.input_size
         self.precision = precision
@@ -114,6 +120,16 @@ class Teacher:
             "normalization": [list(part) for part in self.backbone.normalization],
             "precision": self.precision,
         }
+
+    def named(self, classes: Sequence[str]) -> int:
+        """Return the number of ``classes`` if its classifier names exactly these, else 0.
+
+        A Hasher knows the names of its classes and their order; of other networks their number must do.
+        """
+        hasher = self._hasher
+        own = None if hasher is None else tuple(hasher.classes)
+        knows = len(classes) == self.num_classes if own is None else tuple(classes) == own
+        return self.num_classes if knows else 0
 
     def columns(
         self,
@@ -177,6 +193,7 @@ def as_teacher(item: "AnyTeacher | Hasher | str") -> AnyTeacher:
     """Make a teacher of a trained Hasher, or of the word ``features:FILE``.
 
     Raises:
+        TypeError: none of these.
         ValueError: the name of a network, which needs weights.
         FileNotFoundError: no such file of features.
 

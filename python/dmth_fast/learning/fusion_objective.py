@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from dmth_fast.learning.config import FusionConfig
 from dmth_fast.learning.features import Columns
 from dmth_fast.learning.fusion import FusedNetwork, entropy
-from dmth_fast.learning.losses import QUANTIZERS, HashLoss
+from dmth_fast.learning.losses import HashLoss, quantization_term
 from dmth_fast.learning.parallel import gather_rows
 
 __all__ = ["FusionBatches", "FusionObjective"]
@@ -29,12 +29,16 @@ class FusionObjective(nn.Module):
             terms["classifier"] + config.hash_weight * terms["hash"] - config.entropy_bonus * terms["entropy"]
         )
         if config.loss.quantization:
-            terms["quantization"] = QUANTIZERS[config.loss.quantizer](h)
+            terms["quantization"] = quantization_term(config.loss, h)
             loss = loss + config.loss.quantization * terms["quantization"]
         standardized = self.network.standardize(features)
         for k, probe in self.network.probes.items():
             loss = loss + cross_entropy(gather_rows(probe(standardized[int(k)])), labels)
         return {"loss": loss, **terms}
+
+    def on_step(self, step: int) -> None:
+        """Tell the hash loss how many steps are done."""
+        self.hash_loss.on_step(step)
 
 
 class FusionBatches:

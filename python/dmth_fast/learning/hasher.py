@@ -1,12 +1,10 @@
 """The student: a backbone with a hash head, trained on labels and, if there is one, a fused teacher."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 import dmth_fast
@@ -15,16 +13,26 @@ from dmth_fast.learning.agreement import refuse_disagreement
 from dmth_fast.learning.backbones import build_backbone, fill
 from dmth_fast.learning.batches import StudentBatches
 from dmth_fast.learning.card import describe, read_card
-from dmth_fast.learning.config import HasherConfig, at_least, configure, from_mapping, one_of, to_mapping
-from dmth_fast.learning.data import ImageSet, from_array, open_images
-from dmth_fast.learning.losses import HashLoss, build_centers, build_loss
+from dmth_fast.learning.config import (
+    HasherConfig,
+    at_least,
+    check_bits,
+    configure,
+    from_mapping,
+    one_of,
+    to_mapping,
+)
+from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.inputs import open_inputs, open_set
+from dmth_fast.learning.losses import HashLoss, build_centers, build_loss, center_kind
 from dmth_fast.learning.network import HashNetwork, image_batches, prepare
 from dmth_fast.learning.norms import NORM_IMAGES, unfold_norms
 from dmth_fast.learning.objective import StudentObjective
 from dmth_fast.learning.parallel import join_processes
-from dmth_fast.learning.selection import recompute_norms
+from dmth_fast.learning.selection import kept_epoch, recompute_norms
 from dmth_fast.learning.sources import fit_size
 from dmth_fast.learning.training import Metrics, train_objective
+from dmth_fast.learning.validation import validator
 from dmth_fast.learning.weights import load_weights, save_tensors
 
 if TYPE_CHECKING:
@@ -54,11 +62,11 @@ class Hasher:
         history: one dict of metrics an epoch.
         recipe: how it was trained; None before training.
         teachers: the cards of its teachers.
-        seen: what it and its teachers were trained on, such as ``cifar10-train``.
-        metrics: figures for its card; after training those of the last validation.
+        seen: what it and its teachers were trained on, in all trainings, such as ``cifar10-train``.
+        metrics: figures for its card; after training those of the validation of the epoch that was kept.
 
     Raises:
-        TypeError: an unknown setting.
+        TypeError: an unknown setting, or a value of another type.
         ValueError: a value out of range.
 
     Example:
@@ -72,8 +80,7 @@ class Hasher:
     def __init__(
         self, backbone: str, bits: int = 64, *, weights: str | Path | None = None, **config: Any
     ) -> None:
-        if not 1 <= bits <= 4096:
-            raise ValueError(f"bits must lie in 1..4096, got {bits}")
+        check_bits(bits)
         self.backbone, self.bits = backbone, bits
         self.config = configure(HasherConfig, config)
         self.classes: tuple[str, ...] = ()
@@ -116,13 +123,13 @@ class Hasher:
 
     def fit(
         self,
-        train: ImageSet,
+        train: ImageSet | str | Path,
         recipe: str | None = None,
         teacher: "FusedTeacher | None" = None,
-        validation: ImageSet | None = None,
+        validation: ImageSet | str | Path | None = None,
         progress: bool = True,
         *,
-        unlabelled: ImageSet | None = None,
+        unlabelled: ImageSet | str | Path | None = None,
         seen: Sequence[str] = (),
         run_dir: str | Path | None = None,
         resume: bool = False,
@@ -133,10 +140,11 @@ class Hasher:
         one each epoch shows a new view.
 
         Args:
-            train: labelled images.
+            train: labelled images; a path is opened as by ``open_images(path, strict=True)``.
             recipe: ``"dmth"``: labels and a teacher; ``"plain"``: labels alone; None: as ``teacher`` says.
             teacher: a fitted :class:`~dmth_fast.learning.teacher.FusedTeacher`.
-            validation: labelled images measured after each epoch (accuracy; mAP of even rows against odd).
+            validation: labelled images of the same classes, measured after each epoch (accuracy; mAP of each
+                image against all others).
             progress: show progress on standard error.
             unlabelled: further images; ``unlabelled_batch`` a step follow the teacher without labels.
             seen: names of what the images are, for the card: a protocol may refuse the student as a teacher.
@@ -147,8 +155,10 @@ class Hasher:
             self.
 
         Raises:
-            ValueError: recipe and teacher disagree, no labels, one class only, fewer images than a batch, or
-                views, classes or bits that the teacher does not share.
+            TypeError: images that are neither an ImageSet nor a path, or another kind of teacher.
+            ValueError: recipe and teacher disagree, no labels, one class only, more classes than codes, fewer
+                images than a batch, validation images of other classes or all of different ones, or views,
+                classes or bits that the teacher does not share.
             FloatingPointError: a loss term is not finite.
         """
         join_processes(self.config.training.device)
@@ -157,6 +167,9 @@ class Hasher:
         if (recipe == "dmth") != (teacher is not None):
             raise ValueError(f"recipe {recipe!r} {'needs a' if teacher is None else 'takes no'} teacher")
         seed = self.config.training.seed
+        train = open_set("train", train, "folders" if self.config.loss.hash_loss != "none" else "none")
+        validation = None if validation is None else open_set("validation", validation)
+        unlabelled = None if unlabelled is None else open_set("unlabelled", unlabelled, "none")
         if unlabelled is not None and (teacher is None or unlabelled.size != train.size):
             raise ValueError(
                 f"unlabelled images need a teacher and the size of the others, {train.size}; got "
@@ -166,6 +179,7 @@ class Hasher:
             refuse_disagreement(self.config, self.bits, teacher, train)
         self.hash_loss = self._build_loss(train, teacher)
         self.classes = () if self.hash_loss is None else train.classes
+        measure = None if validation is None else validator(self, validation)
         self.input_size, self.recipe = train.size, recipe
         self.teachers = [] if teacher is None else teacher.cards
         if self._pretrained:
@@ -173,7 +187,7 @@ class Hasher:
             backbone = self.network.backbone
             unfold_norms(backbone, (prepare(backbone, part) for part in torch.split(some, 128)))
         known = [name for card in self.teachers for name in card["seen"]]
-        self.seen = tuple(dict.fromkeys([*seen, *known]))
+        self.seen = tuple(dict.fromkeys([*self.seen, *seen, *known]))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             objective = StudentObjective(self.network, self.hash_loss, self.config, teacher)
@@ -190,73 +204,85 @@ class Hasher:
                 "recipe": recipe,
                 "config": to_mapping(self.config),
                 "images": train.content_hash(),
+                "labels": None if self.hash_loss is None else train.labels_hash(),
                 "unlabelled": None if unlabelled is None else unlabelled.content_hash(),
                 "teacher": None if teacher is None else teacher.state_hash,
             },
             run_dir=None if run_dir is None else Path(run_dir),
             resume=resume,
             progress=progress,
-            on_epoch=None if validation is None else self._validator(validation),
+            on_epoch=measure,
         )
-        last = self.history[-1].items()
-        self.metrics = {name: value for name, value in last if name.startswith("validation_")}
+        kept = kept_epoch(self.history, self.config.training.keep).items()
+        self.metrics = {name: value for name, value in kept if name.startswith("validation_")}
         self.to("cpu").network.eval()
         return self
 
-    def recalibrate(self, images: ImageSet, batch_size: int = 256) -> "Hasher":
+    def recalibrate(self, images: Any, batch_size: int = 256) -> "Hasher":
         """Take the statistics of batch norm anew from images of another domain, which need no labels.
 
+        An error leaves them as they were.
+
         Args:
-            images: of the new domain, as they are.
-            batch_size: images a batch.
+            images: of the new domain, at least two, as :meth:`encode` takes them.
+            batch_size: images a batch at most, at least 2; the batches are equally large to within an image.
 
         Returns:
             self.
+
+        Raises:
+            ValueError: a single image, or one that cannot be decoded.
         """
-        backbone = self.network.backbone
-        batches = image_batches(images, batch_size)
-        recompute_norms(self.network, ((prepare(backbone, self._fit(pixels)),) for _, pixels in batches))
+        at_least("batch_size", batch_size, 2)
+        opened = self._open(images)
+        if len(opened) < 2:
+            raise ValueError(f"recalibrate needs at least two images, got {len(opened)}")
+        # A batch norm cannot measure one image.
+        count = min(-(-len(opened) // batch_size), len(opened) // 2)
+
+        def batches() -> Iterator[tuple[Tensor]]:
+            for index in torch.tensor_split(torch.arange(len(opened)), count):
+                yield (self._prepared(opened.images[index]),)
+
+        recompute_norms(self.network, batches())
         return self
 
     def encode(self, images: Any, batch_size: int = 256) -> Any:
         """Return the packed codes of images.
 
         Args:
-            images: a path, a folder, a zip archive, a PIL image, a uint8 array or tensor, or an ImageSet;
-                images of another size than the training images are resized and cut to it, as by
-                ``open_images(size=...)``.
+            images: a path, a folder, a zip archive, a PIL image, a uint8 array or tensor, an ImageSet, or a
+                list of paths, or of PIL images and arrays of one image each; images of another size than the
+                training images are resized and cut to it, as by ``open_images(size=...)``.
             batch_size: images a step; the codes do not depend on it.
 
         Returns:
-            uint8 (n, ceil(bits / 8)): a tensor for a tensor, else NumPy.
+            uint8 (n, ceil(bits / 8)): a tensor on the same device for a tensor, else NumPy.
 
         Raises:
+            TypeError: nothing of that.
+            FileNotFoundError: a path does not exist.
             ValueError: an image that cannot be decoded; ``open_images`` leaves such out and names them.
         """
-        values = self.values(images, batch_size)
-        return dmth_fast.pack(values)
+        return _returned(dmth_fast.pack(self._run(images, batch_size, lambda _, h: h)), images)
 
     def values(self, images: Any, batch_size: int = 256) -> Any:
         """Return the code values (n, bits), float32, before they are cut to bits; as :meth:`encode`."""
-        values = self._run(images, batch_size, lambda _, h: h)
-        return values if isinstance(images, Tensor) else values.numpy()
+        return _returned(self._run(images, batch_size, lambda _, h: h), images)
 
     def features(self, images: Any, batch_size: int = 256) -> Any:
         """Return the backbone's features (n, feature_dim), float32; as :meth:`encode`."""
-        values = self._run(images, batch_size, lambda features, _: features)
-        return values if isinstance(images, Tensor) else values.numpy()
+        return _returned(self._run(images, batch_size, lambda features, _: features), images)
 
     def logits(self, images: Any, batch_size: int = 256) -> Any:
         """Return class logits (n, classes), float32; as :meth:`encode`."""
         loss = self._fitted()
-        values = self._run(images, batch_size, lambda _, h: loss.logits(h))
-        return values if isinstance(images, Tensor) else values.numpy()
+        return _returned(self._run(images, batch_size, lambda _, h: loss.logits(h)), images)
 
     def predict(self, images: Any, batch_size: int = 256) -> Any:
         """Return the class id of each image, int64 (n,); as :meth:`encode`."""
         loss = self._fitted()
-        values = self._run(images, batch_size, lambda _, h: loss.logits(h).argmax(1))
-        return values if isinstance(images, Tensor) else values.numpy()
+        return _returned(self._run(images, batch_size, lambda _, h: loss.logits(h).argmax(1)), images)
 
     def save(self, directory: str | Path) -> None:
         """Write ``config.json``, the card, and ``model.safetensors``, each in one atomic step.
@@ -282,7 +308,7 @@ class Hasher:
 
         Raises:
             FileNotFoundError: no such folder or files.
-            ValueError: another format, or weights of another architecture.
+            ValueError: another format, a missing key, or weights of another architecture.
         """
         directory = Path(directory)
         card = read_card(directory)
@@ -325,7 +351,9 @@ class Hasher:
         if classes < 2:
             raise ValueError(f"training needs at least two classes, got {classes}")
         if teacher is not None and teacher.bits == self.bits and teacher.config.labels:
-            return build_loss(self.config.loss, teacher.centers)
+            kinds = {center_kind(loss) for loss in (name, teacher.config.loss.hash_loss)}
+            if len(kinds) == 1:
+                return build_loss(self.config.loss, teacher.centers)
         centers = build_centers(self.config.loss, classes, self.bits, seed=self.config.training.seed)
         return build_loss(self.config.loss, centers)
 
@@ -346,45 +374,33 @@ class Hasher:
             first = self._run(train.select(some), 256, lambda features, _: features)
             self.network.head.initialize(first, seed=self.config.training.seed)
 
-    def _validator(self, validation: ImageSet) -> Callable[[], Metrics]:
-        labels = validation.required_labels("validation").numpy()
-
-        def measure() -> Metrics:
-            codes = self.encode(validation)
-            report = dmth_fast.evaluate(codes[::2], labels[::2], codes[1::2], labels[1::2])
-            measured = {"validation_map": float(report.map)}
-            if self.names_classes:
-                measured["validation_accuracy"] = float((self.predict(validation) == labels).mean())
-            return measured
-
-        return measure
-
     def _run(self, images: Any, batch_size: int, choose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         at_least("batch_size", batch_size, 1)
         image_set = self._open(images)
-        backbone, training = self.network.backbone, self.network.training
-        device = next(self.network.parameters()).device
+        training = self.network.training
         self.network.eval()
         results = []
         with torch.inference_mode():
             for _, pixels in image_batches(image_set, batch_size):
-                features, h = self.network(prepare(backbone, self._fit(pixels).to(device)))
+                features, h = self.network(self._prepared(pixels))
                 results.append(choose(features, h).cpu())
         self.network.train(training)
         return torch.cat(results)
 
     def _open(self, images: Any) -> ImageSet:
         square = self.input_size if self.input_size and self.input_size[0] == self.input_size[1] else None
-        if isinstance(images, Image.Image):
-            return from_array(np.asarray(images.convert("RGB"))[None])
-        if isinstance(images, ImageSet | np.ndarray | Tensor):
-            return open_images(images)
-        # A code must not stand for another file than the caller thinks: here nothing is left out.
-        return open_images(images, size=square[0] if square else None, labels="none", strict=True)
+        return open_inputs(images, square[0] if square else None)
 
-    def _fit(self, pixels: Tensor) -> Tensor:
-        if self.input_size is None or tuple(pixels.shape[-2:]) == self.input_size:
-            return pixels
-        if self.input_size[0] != self.input_size[1]:
-            raise ValueError(f"images must have the size {self.input_size}, got {tuple(pixels.shape[-2:])}")
-        return fit_size(pixels, self.input_size[0])
+    def _prepared(self, pixels: Tensor) -> Tensor:
+        """Bring uint8 images to the size of the training images, to the network's device, and normalise."""
+        size, device = tuple(pixels.shape[-2:]), next(self.network.parameters()).device
+        if self.input_size not in (None, size):
+            if self.input_size[0] != self.input_size[1]:
+                raise ValueError(f"images must have the size {self.input_size}, got {size}")
+            pixels = fit_size(pixels, self.input_size[0])
+        return prepare(self.network.backbone, pixels.to(device))
+
+
+def _returned(values: Tensor, images: Any) -> Any:
+    """Answer tensors with tensors of their device, else with NumPy."""
+    return values.to(images.device) if isinstance(images, Tensor) else values.numpy()

@@ -9,6 +9,7 @@ from dmth_fast.learning.augmentation import normalize
 from dmth_fast.learning.backbones import Backbone
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.heads import HEADS
+from dmth_fast.learning.sources import resize
 
 
 class HashNetwork(nn.Module):
@@ -51,7 +52,5 @@ def prepare(backbone: Backbone, images: Tensor, input_size: int | None = None) -
         float32 (b, 3, h, w), channels last.
     """
     if input_size is not None and tuple(images.shape[-2:]) != (input_size, input_size):
-        images = nn.functional.interpolate(
-            images, size=(input_size, input_size), mode="bicubic", antialias=True
-        )
+        images = resize(images, (input_size, input_size))
     return normalize(images, backbone.normalization)

@@ -16,7 +16,7 @@ from dmth_fast.learning.distillation import (
     self_term,
 )
 from dmth_fast.learning.ensemble import TEACHER_WEIGHTS, ensemble_term, equal_weights
-from dmth_fast.learning.losses import QUANTIZERS, HashLoss
+from dmth_fast.learning.losses import HashLoss, quantization_term
 from dmth_fast.learning.network import HashNetwork
 from dmth_fast.learning.parallel import gather_rows
 from dmth_fast.learning.standardization import Standardization
@@ -93,7 +93,7 @@ class StudentObjective(nn.Module):
         # Even where no term reads the codes the head has a gradient, which several processes wait for.
         loss = terms.get("hash", 0.0 * h.sum())
         if self._loss.quantization:
-            terms["quantization"] = QUANTIZERS[self._loss.quantizer](h)
+            terms["quantization"] = quantization_term(self._loss, h)
             loss = loss + self._loss.quantization * terms["quantization"]
         if "values" in targets:
             terms |= self._distillation(features, h, labels, targets)

@@ -1,6 +1,6 @@
 """Which weights a run ends with: the last, their running average, or the best on validation images."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -44,6 +44,8 @@ class Keeper:
         decay = min(self._config.ema, (1 + step) / (10 + step))
         for name, value in self._objective.named_parameters():
             if name in self._average:
+                # The module may have moved to its device since this began.
+                self._average[name] = self._average[name].to(value.device)
                 self._average[name].lerp_(value.detach(), 1 - decay)
 
     def after_epoch(self, batches: Callable[[], Iterable[tuple[Any, ...]]], *, last: bool) -> Metrics:
@@ -61,7 +63,8 @@ class Keeper:
         trained = {key: value.clone() for key, value in self._objective.state_dict().items()}
         if self._average:
             self._objective.load_state_dict({**trained, **self._average})
-            recompute_norms(self._objective, batches())
+            if not self._config.frozen_norms:
+                recompute_norms(self._objective, batches())
         self._objective.eval()
         metrics = {} if self._measure is None else self._measure()
         if self._config.keep == "best" and metrics["validation_map"] > self._best_value:
@@ -91,20 +94,39 @@ class Keeper:
 def recompute_norms(module: nn.Module, batches: Iterable[tuple[Any, ...]]) -> None:
     """Take mean and variance of every batch norm anew, as plain means over ``batches``; nothing else changes.
 
+    An error of the module or of the batches leaves the statistics as they were.
+
     Args:
         module: left in evaluation mode.
         batches: arguments of its forward.
     """
     module.eval()
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
+    before = [
+        (norm.momentum, {name: value.clone() for name, value in norm.named_buffers()}) for norm in norms
+    ]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    with torch.no_grad():
-        for batch in batches:
-            module(*batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    module.eval()
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                module(*batch)
+    except BaseException:
+        for norm, (_, statistics) in zip(norms, before, strict=True):
+            norm.load_state_dict(statistics, strict=False)
+        raise
+    finally:
+        for norm, (momentum, _) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+        module.eval()
+
+
+def kept_epoch(history: Sequence[Metrics], keep: str) -> Metrics:
+    """Return the metrics of the epoch whose weights a run ends with, for ``keep`` as in the settings.
+
+    >>> kept_epoch([{"validation_map": 0.5}, {"validation_map": 0.5}, {"validation_map": 0.4}], "last")
+    {'validation_map': 0.4}
+    """
+    return max(history, key=lambda line: line["validation_map"]) if keep == "best" else history[-1]

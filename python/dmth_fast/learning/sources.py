@@ -42,6 +42,14 @@ class ImageFile:
             return (self.container / self.name).read_bytes()
         return self.container.read(self.name)
 
+    def fingerprint(self) -> str:
+        """What tells its bytes from others without reading them: size and time of change, or size and CRC."""
+        if isinstance(self.container, Path):
+            status = (self.container / self.name).stat()
+            return f"{status.st_size} {status.st_mtime_ns}"
+        member = self.container.getinfo(self.name)
+        return f"{member.file_size} {member.CRC}"
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -63,16 +71,20 @@ def decode(data: bytes, size: int | None = None) -> Tensor:
         OSError, SyntaxError, ValueError: the bytes are no image, damaged or cut short.
     """
     with Image.open(io.BytesIO(data)) as opened:
-        opened.load()
-        image = (
-            ImageOps.exif_transpose(opened) if "exif" in opened.info or opened.format == "TIFF" else opened
-        )
-        if image.mode == "P":
-            image = image.convert("RGBA")
-        if image.mode != "RGB":
-            image = image.convert("RGB")
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        pixels = to_pixels(opened)
     return pixels.contiguous() if size is None else fit_size(pixels[None], size)[0]
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    """Return a Pillow image as uint8 RGB (3, h, w), turned as its EXIF data say; errors as :func:`decode`."""
+    image.load()
+    if "exif" in image.info or image.format == "TIFF":
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "P":
+        image = image.convert("RGBA")
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def fit_size(images: Tensor, size: int) -> Tensor:
@@ -82,16 +94,35 @@ def fit_size(images: Tensor, size: int) -> Tensor:
         return images.contiguous()
     scale = size / min(height, width)
     target = (max(size, round(height * scale)), max(size, round(width * scale)))
-    resized = torch.nn.functional.interpolate(images, size=target, mode="bicubic", antialias=True)
+    resized = resize(images, target)
     top, left = (target[0] - size) // 2, (target[1] - size) // 2
     return resized[..., top : top + size, left : left + size].contiguous()
+
+
+def resize(images: Tensor, size: tuple[int, int], *, as_float: bool = False) -> Tensor:
+    """Resize uint8 images (n, 3, h, w), bicubic and antialiased.
+
+    Args:
+        images: on any device.
+        size: height and width.
+        as_float: compute in float, as is done wherever torch cannot resize uint8: off the CPU. Rounded after
+            each axis, as torch does on the CPU, it differs in under 2 % of the values, by 1 or 2.
+    """
+    if not as_float and images.device.type == "cpu":
+        return torch.nn.functional.interpolate(images, size=size, mode="bicubic", antialias=True)
+    resized = images.float()
+    for step in ((images.shape[-2], size[1]), size):
+        resized = torch.nn.functional.interpolate(resized, size=step, mode="bicubic", antialias=True)
+        resized = resized.round_().clamp_(0, 255)
+    return resized.to(torch.uint8)
 
 
 def list_files(source: str | Path | Sequence[str | Path], *, with_classes: bool) -> Listing:
     """List the image files of a folder, a zip archive, or several zip archives of one layout.
 
     A folder holds ``<class>/.../<image>``. In archives the folders that all members share (``train/``) are
-    passed over, so that ``train/<class>/<image>`` and ``<class>/<image>`` mean the same.
+    passed over, so that ``train/<class>/<image>`` and ``<class>/<image>`` mean the same. Image files in a
+    list have their file names as names, or their paths where two have one file name.
 
     Raises:
         FileNotFoundError: a path does not exist.
@@ -128,6 +159,8 @@ def list_files(source: str | Path | Sequence[str | Path], *, with_classes: bool)
             files.append(ImageFile(container, name, path.parts[prefix] if with_classes else ""))
     if not files:
         raise ValueError(f"source {where}: no image found (known extensions: {' '.join(sorted(EXTENSIONS))})")
+    if len({file.name for file in files}) < len(files):
+        files = [_by_path(file) for file in files]
     _refuse_duplicates(files, where)
     classes = tuple(sorted({file.class_name for file in files} | folders)) if with_classes else ()
     refuse_empty_classes(classes, (file.class_name for file in files), where)
@@ -138,6 +171,12 @@ def refuse_empty_classes(classes: Iterable[str], used: Iterable[str], where: str
     """Raise ValueError if one of ``classes`` has no image."""
     if empty := sorted(set(classes) - set(used)):
         raise ValueError(f"source {where}: class folder without a readable image: {', '.join(empty)}")
+
+
+def _by_path(file: ImageFile) -> ImageFile:
+    if not isinstance(file.container, Path):
+        return file
+    return ImageFile(Path(), (file.container / file.name).as_posix(), file.class_name)
 
 
 def _walk(root: Path) -> list[str]:

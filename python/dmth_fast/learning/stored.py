@@ -119,6 +119,11 @@ class StoredFeatures:
         """Return what decides its outputs."""
         return {"backbone": f"{PREFIX}{self._tables[0].path.name}", "weights": self._hashes}
 
+    def named(self, classes: Sequence[str]) -> int:
+        """Return 0: features name none of ``classes``."""
+        del classes
+        return 0
+
     def columns(
         self,
         images: ImageSet,

@@ -1,6 +1,6 @@
 """Several frozen networks, fused by a small trained head into one teacher."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 import dmth_fast
-from dmth_fast.learning.config import FusionConfig, configure, one_of, to_mapping
+from dmth_fast.learning.config import FusionConfig, check_bits, configure, one_of, to_mapping
 from dmth_fast.learning.data import ImageSet, open_images
 from dmth_fast.learning.features import Columns, FeatureCache
 from dmth_fast.learning.frozen import AnyTeacher, Teacher, as_teacher
 from dmth_fast.learning.fusion import FUSIONS, AttentionFusion, FusedNetwork
 from dmth_fast.learning.fusion_objective import FusionBatches, FusionObjective
 from dmth_fast.learning.hasher import Hasher
+from dmth_fast.learning.inputs import open_set
 from dmth_fast.learning.losses import build_centers, build_loss
 from dmth_fast.learning.parallel import is_main, join_processes
 from dmth_fast.learning.training import Metrics, train_objective
@@ -57,6 +58,10 @@ class FusedTeacher:
         cache: folder for cached features, shared between runs; None keeps them in memory.
         config: fields of :class:`~dmth_fast.learning.config.FusionConfig` or of its sections.
 
+    Raises:
+        TypeError: a single teacher instead of a list, one of another kind, or an unknown setting.
+        ValueError: no teacher, or a value out of range.
+
     Example:
         >>> from dmth_fast.learning.data import digits
         >>> train, test = digits()
@@ -76,11 +81,12 @@ class FusedTeacher:
         cache: str | Path | None = None,
         **config: Any,
     ) -> None:
+        if isinstance(teachers, str) or not isinstance(teachers, Iterable):
+            raise TypeError(f"teachers must be a list, got {type(teachers).__name__}: pass [teacher] for one")
         if not teachers:
             raise ValueError("teachers must hold at least one teacher, got none")
         one_of("fusion", fusion, FUSIONS)
-        if not 1 <= bits <= 4096:
-            raise ValueError(f"bits must lie in 1..4096, got {bits}")
+        check_bits(bits)
         self.teachers = tuple(as_teacher(item) for item in teachers)
         self.bits = bits
         self.config = configure(FusionConfig, {"fusion": fusion, **config})
@@ -106,7 +112,7 @@ class FusedTeacher:
 
     @property
     def centers(self) -> Tensor:
-        """Class codes +-1 (classes, bits), which a student of the same width shares."""
+        """Class codes +-1 (classes, bits), shared by a student of that width whose loss asks for such."""
         if self._centers is None:
             raise ValueError("this FusedTeacher has no class codes: it was not trained, or without labels")
         return self._centers
@@ -146,7 +152,7 @@ class FusedTeacher:
 
     def fit(
         self,
-        train: ImageSet,
+        train: ImageSet | str | Path,
         progress: bool = True,
         *,
         run_dir: str | Path | None = None,
@@ -155,15 +161,18 @@ class FusedTeacher:
         """Cache the teachers' features of V views, then train fusion, hash layer and classifier on them.
 
         Args:
-            train: labelled images.
+            train: labelled images; a path is opened as by ``open_images(path, strict=True)``.
             progress: show progress on standard error.
             run_dir: folder for a checkpoint and ``metrics.jsonl`` after each epoch.
             resume: continue from the checkpoint in ``run_dir``.
 
         Raises:
-            ValueError: no labels, one class only, fewer images than a batch, or a cache that does not match.
+            TypeError: neither an ImageSet nor a path.
+            ValueError: no labels, one class only, fewer images than a batch, a cache that does not match, or
+                more classes than there are codes.
         """
         config = self.config
+        train = open_set("train", train, "folders" if config.labels else "none")
         join_processes(config.training.device)
         self.views.progress = progress and is_main()
         if not config.labels:
@@ -186,7 +195,7 @@ class FusedTeacher:
                 dropout=config.dropout,
                 teacher_dropout=config.teacher_dropout,
                 standardization=config.standardization,
-                probes=tuple(teacher.num_classes != len(train.classes) for teacher in self.teachers),
+                probes=tuple(not teacher.named(train.classes) for teacher in self.teachers),
             )
         network.set_statistics([columns["features"] for columns in views[0]])
         self._centers = build_centers(config.loss, len(train.classes), self.bits, seed=config.training.seed)
@@ -201,6 +210,7 @@ class FusedTeacher:
                 "bits": self.bits,
                 "config": to_mapping(config),
                 "images": train.content_hash(),
+                "labels": train.labels_hash(),
             },
             run_dir=None if run_dir is None else Path(run_dir),
             resume=resume,
@@ -319,7 +329,7 @@ class FusedTeacher:
         for teacher in self.teachers:
             if not isinstance(teacher, Teacher):
                 raise ValueError(f"teacher {teacher.name} has stored features and cannot be run live")
-            found.append(teacher.outputs(pixels, len(self.classes)))
+            found.append(teacher.outputs(pixels, teacher.named(self.classes)))
         outputs = FusedOutputs(*self._fuse([columns["features"] for columns in found])[0])
         targets = self._target_columns(outputs)
         if every_teacher:
@@ -345,7 +355,7 @@ class FusedTeacher:
         return logits
 
     def _columns(self, k: int, images: ImageSet, view: int | None) -> Columns:
-        return self.views.columns(k, images, view, len(self.classes))
+        return self.views.columns(k, images, view, self.classes)
 
     def _fuse(self, features: list[Tensor]) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
         self.network.eval()

@@ -43,22 +43,22 @@ class TeacherViews:
         self.seconds = 0.0
         self.progress = False
 
-    def columns(self, k: int, images: ImageSet, view: int | None, num_classes: int) -> Columns:
+    def columns(self, k: int, images: ImageSet, view: int | None, classes: Sequence[str]) -> Columns:
         """Return fp16 ``features`` of teacher k, and ``logits`` where its classifier has these classes.
 
         Args:
             k: number of the teacher.
             images: n images.
             view: number of a random view; None: the images as they are.
-            num_classes: of the task.
+            classes: of the task.
         """
         teacher = self._teachers[k]
         if not isinstance(teacher, Teacher):
             return teacher.columns(images)
+        # Features do not depend on the classes: a run without labels shares them with one that has labels.
+        num_classes = teacher.named(classes)
         manifest = self.manifest(images, view, num_classes)
         manifest |= {"kind": "teacher", "teachers": [manifest["teachers"][k]]}
-        # Features do not depend on the classes: a run without labels shares them with one that has labels.
-        manifest["classes"] *= teacher.num_classes == num_classes
 
         def show(pixels: Tensor, index: Tensor) -> Tensor:
             return pixels if view is None else self.show(pixels, index, view)

@@ -25,8 +25,10 @@ __all__ = [
     "HashLoss",
     "build_centers",
     "build_loss",
+    "center_kind",
     "l2_quantization",
     "ortho_loss",
+    "quantization_term",
     "random_centers",
 ]
 
@@ -52,17 +54,32 @@ QUANTIZERS: dict[str, Callable[[Tensor], Tensor]] = {
 """Quantisation terms by name: from code values (b, bits) to a scalar."""
 
 
+def center_kind(hash_loss: str) -> str:
+    """Which class codes a hash loss asks for: ``hadamard`` rows, ``random`` ones, or ``none`` at all.
+
+    >>> [center_kind(name) for name in ("csq", "ortho", "greedy", "dch")]
+    ['hadamard', 'random', 'random', 'none']
+    """
+    if hash_loss in ("dch", "hashnet", "isdh", "idhn", "cosine"):
+        return "none"
+    return "hadamard" if hash_loss == "csq" else "random"
+
+
 def build_centers(config: LossConfig, num_classes: int, bits: int, *, seed: int) -> Tensor:
     """Draw the class codes that the named hash loss asks for: Hadamard rows for CSQ, else random ones.
 
     Losses on pairs have none; they get ones, whose number says how many classes there were.
 
+    Raises:
+        ValueError: more classes than there are codes of ``bits`` bits.
+
     >>> build_centers(LossConfig(hash_loss="csq"), 10, 48, seed=0).shape
     torch.Size([10, 48])
     """
-    if config.hash_loss in ("dch", "hashnet", "isdh", "idhn", "cosine"):
+    kind = center_kind(config.hash_loss)
+    if kind == "none":
         return torch.ones(num_classes, bits)
-    draw = hadamard_centers if config.hash_loss == "csq" else random_centers
+    draw = hadamard_centers if kind == "hadamard" else random_centers
     return draw(num_classes, bits, seed=seed)
 
 
@@ -75,3 +92,14 @@ def build_loss(config: LossConfig, centers: Tensor) -> HashLoss:
     one_of("hash_loss", config.hash_loss, HASH_LOSSES)
     one_of("quantizer", config.quantizer, QUANTIZERS)
     return HASH_LOSSES[config.hash_loss](config, centers)
+
+
+def quantization_term(config: LossConfig, h: Tensor) -> Tensor:
+    """The named quantisation term of code values (b, bits); the Cauchy one has the hash loss's ``gamma``.
+
+    >>> quantization_term(LossConfig(quantizer="l1"), torch.zeros(2, 4)).item()
+    1.0
+    """
+    if config.quantizer == "cauchy":
+        return cauchy_quantization(h, gamma=config.gamma)
+    return QUANTIZERS[config.quantizer](h)

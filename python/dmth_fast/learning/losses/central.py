@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from dmth_fast.learning.config import LossConfig
 from dmth_fast.learning.losses.base import HashLoss
+from dmth_fast.learning.losses.ortho import distinct_rows, refuse_more_classes
 from dmth_fast.learning.losses.pairwise import refuse_unlabelled
 
 
@@ -16,22 +17,32 @@ def hadamard_centers(num_classes: int, bits: int, *, seed: int) -> Tensor:
 
     H is the Hadamard matrix of the next power of two; ``bits`` of its columns are drawn, and rows are taken
     one by one, each the furthest from those taken. With more classes than rows every code has half its bits
-    set at random.
+    set at random, or any of them where too few codes are balanced. No two classes have the same code.
 
     Source: Yuan et al. (CSQ), CVPR 2020, algorithm 1.
 
     Returns:
         float32 (num_classes, bits) of +-1.
 
+    Raises:
+        ValueError: more classes than there are codes of ``bits`` bits.
+
     >>> centers = hadamard_centers(10, 16, seed=0)
     >>> sorted({int(value) for value in (centers @ centers.T).triu(1).flatten()})
     [-16, 0]
     """
+    refuse_more_classes(num_classes, bits)
     generator = torch.Generator().manual_seed(seed)
     order = 2 ** max(1, math.ceil(math.log2(bits)))
     if num_classes > 2 * order:
-        noise = torch.rand(num_classes, bits, generator=generator).argsort(1)
-        return (noise < bits // 2).float() * 2 - 1
+        balanced = num_classes <= math.comb(bits, bits // 2)
+
+        def draw() -> Tensor:
+            noise = torch.rand(num_classes, bits, generator=generator)
+            chosen = noise.argsort(1) < bits // 2 if balanced else noise < 0.5
+            return chosen.float() * 2 - 1
+
+        return distinct_rows(draw(), draw)
     matrix = torch.ones(1, 1)
     while len(matrix) < order:
         matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
