@@ -34,9 +34,8 @@ def describe() -> dict[str, object]:
         A JSON-ready dictionary: ``hardware`` with ``cpu``, ``cores`` (usable by this process),
         ``memory_gib``, ``machine``, ``isas`` (kernels usable here, slowest first), ``isa`` (the one in
         force) and ``accelerators`` (``None`` while unknown); ``versions`` with ``dmth_fast``, ``python`` and
-        the distributions installed; ``system`` with its release; ``load_average`` of the last minute, since times
-        taken beside
-        other work mean little; ``torch_threads``, only where torch is loaded.
+        the distributions installed; ``system`` with its release; ``load_average`` of the last minute, since
+        times taken beside other work mean little; ``torch_threads``, only where torch is loaded.
 
     >>> sorted(describe()["hardware"])
     ['accelerators', 'cores', 'cpu', 'isa', 'isas', 'machine', 'memory_gib']

@@ -11,8 +11,7 @@ from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.losses import build_loss, random_centers
 from dmth_fast.learning.macs import count_macs
 from dmth_fast.learning.objective import StudentObjective
-from dmth_fast.learning.protocols import open_split
-from dmth_fast.pipeline import data_root, new_student, open_teacher
+from dmth_fast.preparation import data_root, new_student, open_teacher, prepare
 from dmth_fast.trainconfig import TrainConfig
 
 __all__ = ["estimate", "step_seconds"]
@@ -30,24 +29,24 @@ def estimate(config: TrainConfig) -> dict[str, Any]:
         this machine as it is now. The fusion's training, augmentation and evaluation are not counted.
 
     Raises:
-        ValueError: anything that the run itself would refuse about its images, names and weights.
+        ValueError: anything that the run itself would refuse before it trains.
         FileNotFoundError: missing images or weights.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     root = data_root(config)
-    split = open_split(config.protocol, config.data, root, config.seed)
-    rows, classes, fusion = len(split.train), len(split.train.classes), config.fusion
-    more = len(split.unlabelled()) if config.data.unlabelled else 0
+    split, learned, _, unlabelled = prepare(config)
+    rows, classes, fusion = len(learned), len(learned.classes), config.fusion
+    more = 0 if unlabelled is None else len(unlabelled)
     # What teachers look at: views of the training and unlabelled images, queries and database as they are.
     looks = rows * fusion.views + more * fusion.unlabelled_views + len(split.query) + len(split.database)
     if not fusion.views and rows != len(split.database):
         looks += rows
     training = config.student.training
-    batches = max(1, rows // training.batch_size)
+    batches = rows // training.batch_size
     teachers: list[dict[str, Any]] = []
     caching, teaching, teaching_live, width = 0.0, 0.0, 0.0, 0
-    pixels = split.train.images[: min(64, rows)]
+    pixels = learned.images[: min(64, rows)]
     for card in config.teachers:
         if card.stored:
             stored = open_teacher(card, root)
@@ -55,9 +54,9 @@ def estimate(config: TrainConfig) -> dict[str, Any]:
                 {"name": stored.name, "parameters": None, "macs": None, "images_per_second": None}
             )
             continue
-        if card.weights is None:
+        if card.trained_here:
             hasher = Hasher(card.backbone, config.bits, training=training, loss=config.student.loss)
-            teaching += card.epochs * batches * _step(config, hasher, classes, split.train.size)
+            teaching += card.epochs * batches * _step(config, hasher, classes, learned.size)
             teacher = Teacher(hasher, input_size=card.input_size, precision=card.precision)
         else:
             opened = open_teacher(card, root)
@@ -68,7 +67,7 @@ def estimate(config: TrainConfig) -> dict[str, Any]:
         caching += looks / rate
         teaching_live += 1 / rate
         side = teacher.input_size
-        size = split.train.size if side is None else (side, side)
+        size = learned.size if side is None else (side, side)
         width += teacher.feature_dim
         teachers.append(
             {
@@ -83,7 +82,7 @@ def estimate(config: TrainConfig) -> dict[str, Any]:
     fused = fusion.dim * (len(config.teachers) if fusion.fusion == "concat" else 1)
     targets = fused + config.bits + classes
     target_rows = 0 if live else rows * max(1, fusion.views) + more * max(1, fusion.unlabelled_views)
-    step = _step(config, student, classes, split.train.size)
+    step = _step(config, student, classes, learned.size)
     shown = training.batch_size + (min(training.unlabelled_batch, more) if more else 0)
     distilled = step * shown / training.batch_size + (shown * teaching_live if live else 0.0)
     students = training.epochs * batches * (distilled + (step if config.labels else 0.0))
@@ -92,7 +91,7 @@ def estimate(config: TrainConfig) -> dict[str, Any]:
         "student": {
             "name": config.backbone,
             "parameters": student.num_parameters,
-            "macs": count_macs(student.network, split.train.size),
+            "macs": count_macs(student.network, learned.size),
         },
         "teachers": teachers,
         "cache_bytes": 2 * (width * looks + targets * target_rows),

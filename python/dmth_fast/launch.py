@@ -89,6 +89,10 @@ def run(
     if not result:  # one of several processes; another writes and prints
         return
     console.print(report.result_table(result))
+    if count := result["split"]["skipped"]:
+        named = [f"{name} ({' '.join(reason.split())})" for name, reason in result["split"]["skipped_files"]]
+        more = f" and {count - len(named)} more" if count > len(named) else ""
+        console.print(f"{count} files skipped: {', '.join(named)}{more}", soft_wrap=True, markup=False)
     console.print(f"Written to {out}: result.json, config.toml, student. Next:", soft_wrap=True)
     console.print(f"  dmth-fast encode {out}/student YOUR_IMAGES --out codes.npy", soft_wrap=True)
 

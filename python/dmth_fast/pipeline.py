@@ -14,20 +14,19 @@ import torch
 from dmth_fast import environment
 from dmth_fast.atomic import write_json, write_text
 from dmth_fast.comparison import compare, compare_without_labels, differences
-from dmth_fast.learning import protocols
-from dmth_fast.learning.data import ImageSet, split_by_class
 from dmth_fast.learning.frozen import AnyTeacher, Teacher
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.parallel import is_main, join_processes, wait
-from dmth_fast.learning.protocols import ImageSplit, open_split, refuse_seen, seen_by
-from dmth_fast.learning.stored import StoredFeatures
+from dmth_fast.learning.protocols import seen_by
 from dmth_fast.learning.teacher import FusedTeacher
-from dmth_fast.learning.torchvision_backbone import DOWNLOAD
+from dmth_fast.preparation import Images, data_root, new_student, open_teacher, prepare, student_seen
 from dmth_fast.trainconfig import TeacherConfig, TrainConfig, dump_config, load_config
 
 __all__ = ["TeacherConfig", "TrainConfig", "load_config", "train"]
 
 FORMAT = "dmth-fast-result-1"
+SKIPPED = 5
+"""Files left out that a result names."""
 
 
 class Stopwatch:
@@ -84,26 +83,16 @@ def train(
         torch.set_num_threads(config.threads)
     watch, root = Stopwatch(), data_root(config)
     with watch.stage("images"):
-        split = open_split(config.protocol, config.data, root, config.seed)
-    unlabelled = split.unlabelled() if config.data.unlabelled else None
-    learned, validation = split.train, None
-    if config.data.validation_fraction:
-        learned, validation = split_by_class(
-            learned, fraction=config.data.validation_fraction, seed=config.seed
-        )
-    for weights in (config.weights, *(card.weights for card in config.teachers)):
-        place = weights_path(root, weights)
-        if isinstance(place, Path) and not place.exists():
-            raise FileNotFoundError(f"weights {place} do not exist")
-    check_teachers(config, split, root)
-    # Only now: a mistyped path must not leave a folder behind that the corrected command would refuse.
+        images = prepare(config)
+    split, learned, validation, unlabelled = images
+    # Only now: a mistyped setting must not leave a folder behind that the corrected command would refuse.
     if is_main():
         write_text(out / "config.toml", dump_config(config))
     if split.drawn is not None and is_main():
         split.drawn.save(out / "split.json")
     with watch.stage("teachers"):
         teachers = [
-            new_teacher(config, k, learned, root, out / f"teacher-{k}-run", resume=resume, progress=progress)
+            new_teacher(config, k, images, root, out / f"teacher-{k}-run", resume=resume, progress=progress)
             for k in range(len(config.teachers))
         ]
     cache = Path(config.cache) if config.cache else out / "cache"
@@ -126,7 +115,7 @@ def train(
                 validation=validation,
                 unlabelled=None if teacher is None else unlabelled,
                 progress=progress,
-                seen=seen_by(config.protocol, learned),
+                seen=student_seen(config, split, distilled=teacher is not None),
                 run_dir=out / f"{name}-run",
                 resume=resume,
             )
@@ -169,7 +158,8 @@ def train(
             "unlabelled_images": 0 if unlabelled is None else len(unlabelled),
             "validation_images": len(split.train) - len(learned),
             "classes": len(split.train.classes),
-            "skipped": len(split.train.skipped) + len(split.query.skipped),
+            "skipped": len(split.skipped),
+            "skipped_files": [list(item) for item in split.skipped[:SKIPPED]],
             "near_duplicates": split.near_duplicates(),
         },
         "seed": config.seed,
@@ -189,33 +179,16 @@ def train(
 
 
 def _refuse_other_run(out: Path, config: TrainConfig, resume: bool) -> None:
-    text, path = dump_config(config), out / "config.toml"
+    path = out / "config.toml"
     if path.exists():
         if not resume:
             raise ValueError(f"folder {out} already holds a run: choose another, or resume it")
-        if path.read_text(encoding="utf-8") != text:
+        try:
+            same = load_config(path) == config  # settings that it does not have yet are at their defaults
+        except (ValueError, TypeError):
+            same = False
+        if not same:
             raise ValueError(f"folder {out} holds a run of another config (see {path}): it cannot be resumed")
-
-
-def data_root(config: TrainConfig) -> Path:
-    """Return the folder that relative paths of images and weights start from."""
-    return protocols.data_root(config.data.root)
-
-
-def weights_path(root: Path, weights: str | None) -> Path | str | None:
-    """Return where the weights are; the word that has them downloaded stays as it is."""
-    return weights if weights in (None, DOWNLOAD) else root / str(weights)
-
-
-def new_student(config: TrainConfig, root: Path) -> Hasher:
-    """Return the untrained student of a config."""
-    student = config.student
-    return Hasher(
-        config.backbone,
-        config.bits,
-        weights=weights_path(root, config.weights),
-        **{item.name: getattr(student, item.name) for item in dataclasses.fields(student)},
-    )
 
 
 def new_fusion(
@@ -228,48 +201,10 @@ def new_fusion(
     )
 
 
-def open_teacher(card: TeacherConfig, root: Path) -> AnyTeacher:
-    """Open the teacher of a card that is not trained here: weights of any kind, or stored features."""
-    if card.stored:
-        return StoredFeatures(card.backbone, root=root, name=card.name, seen=card.seen, licence=card.licence)
-    place = weights_path(root, card.weights)
-    network: str | Hasher = card.backbone
-    if isinstance(place, Path) and place.is_dir():
-        network, place = Hasher.load(place), None
-        if network.backbone != card.backbone:
-            raise ValueError(
-                f"teacher {card.weights} is a {network.backbone}, the config says {card.backbone}"
-            )
-    return Teacher(
-        network,
-        place,
-        name=card.name,
-        input_size=card.input_size,
-        precision=card.precision,
-        seen=card.seen,
-        licence=card.licence,
-    )
-
-
-def check_teachers(config: TrainConfig, split: ImageSplit, root: Path) -> None:
-    """Refuse, before anything is trained, teachers whose own card or stored features do not fit the split.
-
-    Raises:
-        ValueError: a teacher that has seen what the protocol forbids, or stored features of other images.
-    """
-    for card in config.teachers:
-        if card.weights is not None or card.stored:
-            teacher = open_teacher(card, root)
-            refuse_seen(config.protocol, teacher.name, teacher.seen)
-            if not teacher.live:
-                for part in (split.query, split.database, split.train):
-                    teacher.columns(part)
-
-
 def new_teacher(
     config: TrainConfig,
     k: int,
-    train_images: ImageSet,
+    images: Images,
     root: Path,
     run_dir: Path,
     *,
@@ -278,18 +213,27 @@ def new_teacher(
 ) -> AnyTeacher:
     """Return teacher ``k`` of a config: opened, or trained in ``run_dir`` if it has no weights."""
     card = config.teachers[k]
-    if card.weights is not None or card.stored:
+    if not card.trained_here:
         return open_teacher(card, root)
     student = config.student
-    # Teachers of one architecture differ by their seed.
-    training = dataclasses.replace(student.training, epochs=card.epochs, seed=config.seed + k + 1)
+    # A teacher sees no validation images, so it ends with its last epoch.
+    training = dataclasses.replace(
+        student.training, epochs=card.epochs, seed=teacher_seed(config, k), keep="last"
+    )
     hasher = Hasher(
         card.backbone, config.bits, training=training, augmentation=config.augmentation, loss=student.loss
     ).fit(
-        train_images,
+        images.learned,
         progress=progress,
-        seen=seen_by(config.protocol, train_images),
+        seen=seen_by(config.protocol, images.split),
         run_dir=run_dir,
         resume=resume,
     )
     return Teacher(hasher, name=card.name, input_size=card.input_size, precision=card.precision)
+
+
+def teacher_seed(config: TrainConfig, k: int) -> int:
+    """Return the seed of teacher ``k``: those of one backbone are far apart, as seeds of runs are not."""
+    backbone = config.teachers[k].backbone
+    before = sum(card.trained_here and card.backbone == backbone for card in config.teachers[:k])
+    return config.seed + k + 1 + 1000 * before

@@ -20,6 +20,8 @@ from dmth_fast.learning.config import (
     within,
 )
 from dmth_fast.learning.fusion import FUSIONS
+from dmth_fast.learning.losses import HASH_LOSSES, QUANTIZERS
+from dmth_fast.learning.objective import check_names
 from dmth_fast.learning.protocols import DataConfig, refuse_seen
 from dmth_fast.learning.stored import PREFIX
 
@@ -27,6 +29,10 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+STUDENT = "student of weights"
+"""Before the name of a student's weights, where a protocol refuses them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +81,11 @@ class TeacherConfig:
         return self.backbone.startswith(PREFIX)
 
     @property
+    def trained_here(self) -> bool:
+        """Whether it has neither weights nor features yet."""
+        return self.weights is None and not self.stored
+
+    @property
     def carries_card(self) -> bool:
         """Whether its file may say what it has seen: stored features, or the folder of a saved student."""
         return self.stored or (self.weights is not None and not Path(self.weights).suffix)
@@ -88,6 +99,7 @@ class TrainConfig:
         protocol: ``folder``, ``digits``, ``digits-100``, or one of :func:`dmth_fast.protocols.make_split`.
         backbone: the student's.
         weights: safetensors file that the student starts from.
+        seen: what these weights were trained on, as of a teacher.
         bits: width of all codes.
         labels: whether labels are learned from; without, the student follows the teachers alone.
         seed: of everything; sections take it over.
@@ -105,6 +117,7 @@ class TrainConfig:
     protocol: str = "folder"
     backbone: str = "resnet20"
     weights: str | None = None
+    seen: tuple[str, ...] = ()
     bits: int = 64
     labels: bool = True
     seed: int = 0
@@ -126,9 +139,13 @@ class TrainConfig:
             # What trains here sees the training images alone; what has a card is asked when it is opened.
             if teacher.seen or (teacher.weights is not None and not teacher.carries_card):
                 refuse_seen(self.protocol, teacher.name or teacher.backbone, teacher.seen)
+        if self.weights is not None:
+            refuse_seen(self.protocol, self.weights, self.seen, what=STUDENT)
+        elif self.seen:
+            raise ValueError(f"seen is of the student's weights, and there are none; got {list(self.seen)}")
         if not self.labels:
             for teacher in self.teachers:
-                if teacher.weights is None and not teacher.stored:
+                if teacher.trained_here:
                     raise ValueError(
                         f"teacher {teacher.name or teacher.backbone} needs weights, since without labels "
                         "none is trained: a safetensors file, the folder of a saved student, or 'download'"
@@ -140,6 +157,7 @@ class TrainConfig:
             raise ValueError("to train without labels, set labels = false once, at the top")
         elif self.data.labels == "none":
             raise ValueError("data.labels = 'none' leaves no labels to learn from: set labels = false, too")
+        self._check_names()
         for name in self.compare_fusions:
             one_of("compare_fusions", name, FUSIONS)
         if self.compare_fusions and not self.labels:
@@ -155,6 +173,45 @@ class TrainConfig:
             training = dataclasses.replace(section.training, seed=self.seed)
             section = dataclasses.replace(section, training=training, augmentation=self.augmentation)
             object.__setattr__(self, name, section)
+
+    def _check_names(self) -> None:
+        """Raise ValueError for a name that a training would look up in vain."""
+        one_of("fusion.fusion", self.fusion.fusion, FUSIONS)
+        check_names(self.student.distillation)
+        for section in ("fusion", "student"):
+            loss = getattr(self, section).loss
+            known = (*HASH_LOSSES, *(() if self.labels else ("none",)))
+            one_of(f"{section}.loss.hash_loss", loss.hash_loss, known)
+            one_of(f"{section}.loss.quantizer", loss.quantizer, QUANTIZERS)
+
+
+def refuse_late(config: TrainConfig, *, distilled: bool = True) -> None:
+    """Refuse what a student's training would refuse, before its teachers are trained.
+
+    Args:
+        config: of the run.
+        distilled: whether there is a student that follows the teachers.
+
+    Raises:
+        ValueError: terms that these teachers cannot serve, or ``keep = "best"`` with nothing to choose by.
+    """
+    if config.student.training.keep == "best" and not config.data.validation_fraction:
+        raise ValueError("student.training.keep = 'best' needs data.validation_fraction above 0, got 0")
+    if not distilled:
+        return
+    if config.fusion.training.keep == "best":
+        raise ValueError("fusion.training.keep must be 'last', got 'best': a fusion is not validated")
+    weights, where = config.student.distillation, "student.distillation"
+    if not config.labels and weights.logit:
+        raise ValueError(f"{where}.logit needs labels = true: without them there are no classes; set it to 0")
+    if not config.labels and not (weights.feature or weights.code or weights.relational):
+        raise ValueError(f"without labels {where} needs feature, code or relational above 0, got 0 for all")
+    for name in ("mixup", "self_distillation"):
+        if getattr(weights, name) and not weights.live:
+            raise ValueError(f"{where}.{name} needs {where}.live = true: cached targets are of other pixels")
+    stored = [card.backbone for card in config.teachers if card.stored]
+    if weights.live and stored:
+        raise ValueError(f"{where}.live needs networks as teachers, got stored features: {', '.join(stored)}")
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
@@ -181,6 +238,8 @@ def read_values(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, An
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"config {path} is not TOML: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"config {path} must be UTF-8 text, got other bytes: {error}") from None
     for override in overrides:
         _override(values, override)
     return values

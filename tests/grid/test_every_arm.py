@@ -9,7 +9,7 @@ import pytest
 from dmth_fast.grid.config import load_grid
 from dmth_fast.grid.document import grid_markdown
 from dmth_fast.grid.queue import work
-from dmth_fast.grid.table import gather
+from dmth_fast.grid.table import _rows, gather
 
 GRID = Path(__file__).parents[2] / "benchmarks" / "experiments" / "digits-100.toml"
 
@@ -90,6 +90,18 @@ def test_attention_says_which_teacher_spoke_for_which_class(out: Path, result: d
     assert all(sum(weights) == pytest.approx(1, abs=1e-5) for weights in row["class_weights"])
     assert 0.5 <= row["mean_largest_weight"] < 1
     assert 0 < row["shuffled_accuracy"] < 1
+
+
+def test_weights_are_means_over_seeds_as_their_largest_is() -> None:
+    def row(first: float) -> dict[str, Any]:
+        own = {"mean_largest_weight": first, "mean_weights": [first, 1 - first], "class_weights": []}
+        return {"name": "attention", "kind": "fused", "bits": 8, "accuracy": 0.5, "map": 0.5, **own}
+
+    shared = {"set": "", "bits": 8, "split": {"database_images": 9}}
+    found: Any = [(None, {**shared, "rows": [row(first)]}) for first in (0.9, 0.5)]
+    (merged,) = _rows(found, {})
+    assert merged["mean_largest_weight"] == pytest.approx(0.7)
+    assert merged["mean_weights"] == pytest.approx([0.7, 0.3])
 
 
 def test_the_tables_of_a_document_hold_every_row_and_every_difference(result: dict[str, Any]) -> None:

@@ -31,6 +31,8 @@ training.epochs = 1
 epochs = 4
 """
 
+UNTAUGHT = SMALL.replace("epochs = 1\n\n[fusion]", 'weights = "w.safetensors"\n\n[fusion]')
+
 ARMS = """
 [[arms]]
 name = "plain"
@@ -110,6 +112,13 @@ def test_keys_follow_the_settings_and_not_the_place_of_the_cache(tmp_path: Path)
         (SMALL + '[[sets]]\nname = "s"\nteachers = ["no"]\n[[arms]]\nname = "a"', "teachers must be one of"),
         ('comparisons = [["a", "b"]]\n' + SMALL + '[[arms]]\nname = "a"', "comparisons must be one of"),
         ('comparisons = ["a"]\n' + SMALL + '[[arms]]\nname = "a"', "pairs of rows"),
+        (
+            SMALL + '[[arms]]\nname = "a"\nstudent.loss.hash_loss = "orto"',
+            r"student\.loss\.hash_loss must be one",
+        ),
+        (SMALL + '[[arms]]\nname = "a"\nstudent.distillation.mixup = 0.2', r"mixup needs .*live = true"),
+        (SMALL + '[[arms]]\nname = "a"\nstudent.training.keep = "best"', r"needs data\.validation_fraction"),
+        ("labels = false\n" + UNTAUGHT + '[[arms]]\nname = "a"\ndistilled = false', "needs distilled = true"),
         (SMALL.replace("bits = 16", "bits = 0") + '[[arms]]\nname = "a"', "bits must lie in"),
     ],
 )
@@ -121,8 +130,16 @@ def test_what_is_refused(tmp_path: Path, text: str, message: str) -> None:
 def test_wrong_types_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="bits must be an integer"):
         load_grid(write(tmp_path, SMALL.replace("bits = 16", 'bits = "16"') + '[[arms]]\nname = "a"'))
+    plain = SMALL.replace('[[teachers]]\nbackbone = "tiny-6"\nepochs = 1\n', "")
+    with pytest.raises(TypeError, match=r"config\.teachers\[0\] must be a table, got 'a'"):
+        load_grid(write(tmp_path, 'teachers = ["a"]\n' + plain + '[[arms]]\nname = "a"'))
     with pytest.raises(TypeError, match=r"arms must be \[\[arms\]\] tables"):
         load_grid(write(tmp_path, 'arms = "a"\n' + SMALL))
+
+
+def test_arms_that_follow_no_teacher_may_mix_images(tmp_path: Path) -> None:
+    text = SMALL + '[[arms]]\nname = "a"\ndistilled = false\nstudent.distillation.mixup = 0.2'
+    assert len(load_grid(write(tmp_path, text)).cells) == 1
 
 
 GRIDS = sorted(path for path in EXPERIMENTS.glob("*.toml") if "[[arms]]" in path.read_text())

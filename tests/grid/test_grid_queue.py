@@ -6,16 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
 
+from dmth_fast.grid import queue
 from dmth_fast.grid.cells import read, run_cell
 from dmth_fast.grid.command import run as run_command
-from dmth_fast.grid.config import load_grid
+from dmth_fast.grid.config import Cell, load_grid
 from dmth_fast.grid.queue import CELLS, folder_of, states, work
 from dmth_fast.grid.workshop import Workshop
 from dmth_fast.locks import held, holding
@@ -135,6 +139,32 @@ def test_a_cell_that_fails_does_not_stop_the_others(small: Path, tmp_path: Path)
     code, _, remarks = run(small, out)
     assert code == 1
     assert "1 of 2 cells are done" in remarks
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), OSError("no space"), KeyError("a")])
+def test_whatever_fails_the_others_go_on(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(cell: Cell, folder: Path, workshop: Workshop, *, progress: bool) -> dict[str, Any]:
+        if cell.arm.kind == "student":
+            raise error
+        return run_cell(cell, folder, workshop, progress=progress)
+
+    monkeypatch.setattr(queue, "run_cell", fail)
+    outcome = work(load_grid(small), tmp_path / "out", progress=False)
+    assert outcome.done == 1
+    assert outcome.failed[0][1].startswith(type(error).__name__)
+
+
+@pytest.mark.parametrize(("codes", "expected"), [((0, -9), 137), ((1, 0), 1), ((0, 0), 0)])
+def test_a_killed_process_is_no_success(
+    monkeypatch: pytest.MonkeyPatch, codes: tuple[int, ...], expected: int
+) -> None:
+    left = iter(codes)
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda *_, **__: SimpleNamespace(wait=partial(next, iter([next(left)])))
+    )
+    assert queue.run_queue(len(codes), ["grid"]) == expected
 
 
 def test_threads_of_the_settings_are_those_of_torch(small: Path, tmp_path: Path) -> None:

@@ -131,6 +131,46 @@ def test_bad_use_is_refused(teacher: CrossModalHasher) -> None:
         CrossModalHasher(6, 4, gradient="none")
 
 
+def test_an_interrupted_fit_is_not_continued_on_other_pairs(
+    teacher: CrossModalHasher, tmp_path: Path
+) -> None:
+    def fit(data: Pairs, taught: CrossModalHasher) -> None:
+        student = CrossModalHasher(6, 4, bits=16, neighbours=24, **QUICK)
+        student.fit(data, "soft", teacher=taught, progress=False, run_dir=tmp_path, resume=True)
+
+    fit(pairs(), teacher)
+    fit(pairs(), teacher)
+    data = pairs()
+    other = Pairs(image=data.image + 1, text=data.text, labels=data.labels, vocabulary=data.vocabulary)
+    another = CrossModalHasher(6, 4, bits=16, seed=1, **QUICK).fit(data, progress=False)
+    for changed in ((other, teacher), (data, another)):
+        with pytest.raises(ValueError, match="belongs to other settings"):
+            fit(*changed)
+
+
+def test_a_trained_hasher_is_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training may have moved the towers to a GPU."""
+    asked: list[object] = []
+    moved = Tower.to
+
+    def note(tower: Tower, device: object) -> Tower:
+        asked.append(device)
+        return moved(tower, device)  # type: ignore[call-overload,no-any-return]
+
+    monkeypatch.setattr(Tower, "to", note)
+    CrossModalHasher(6, 4, bits=16, **QUICK).fit(pairs(), progress=False)
+    assert asked[-2:] == ["cpu", "cpu"]
+
+
+def test_labels_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    features = np.ones((2, 3), dtype=np.float32)
+    np.savez(tmp_path / "pairs.npz", image=features, text=features, labels=np.array(["cat", "dog"]))
+    with pytest.raises(TypeError, match=r"pairs\.npz: labels must be class ids or 0/1 rows, got <U3"):
+        open_pairs(tmp_path / "pairs.npz")
+    with pytest.raises(ValueError, match="protocol must be fraction:F with a number F, got 'fraction:x'"):
+        split_pairs(pairs(), "fraction:x", seed=0)
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".mat", ".safetensors"])
 def test_pairs_come_from_files_of_arrays(suffix: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)

@@ -4,18 +4,29 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from dmth_fast import Hasher
+from dmth_fast.learning import protocols
 from dmth_fast.learning.backbones import build_backbone
+from dmth_fast.learning.config import TrainingConfig
 from dmth_fast.learning.data import ImageSet, join
 from dmth_fast.learning.distillation import FEATURE_TERMS, balanced_term
-from dmth_fast.learning.feature_distillation import FeatureBatches, FeatureObjective, ViewConfig
+from dmth_fast.learning.feature_distillation import (
+    FeatureBatches,
+    FeatureObjective,
+    ViewConfig,
+    distil_features,
+    file_state,
+)
 from dmth_fast.learning.frozen import Teacher
 from dmth_fast.learning.macs import count_macs
 from dmth_fast.learning.network import HashNetwork
+from dmth_fast.learning.protocols import DataConfig, open_split, seen_by
 from dmth_fast.learning.recipes import cukdfir, run_file, run_toy
 from dmth_fast.learning.weights import save_tensors
 
@@ -167,6 +178,103 @@ def test_unknown_names_are_listed() -> None:
         cukdfir.Config(protocol="digits", data=cukdfir.DataConfig(), feature_loss="l3")
     with pytest.raises(ValueError, match="losses must be one of dch, csq"):
         cukdfir.Config(protocol="digits", data=cukdfir.DataConfig(), losses=("ortho",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"step1": TrainingConfig(seed=3)}, r"step1\.seed must be left at 0, got 3: set seed, at the top"),
+        ({"step2": TrainingConfig(precision="bf16")}, r"step2\.precision must be left at 'fp32'"),
+        ({"step2": TrainingConfig(backbone_lr=0.1)}, r"step2\.backbone_lr .* set teacher_lr"),
+        ({"step2": TrainingConfig(keep="best")}, r"step2\.keep must be left at 'last'"),
+        ({"data": DataConfig(validation_fraction=0.1)}, r"data\.validation_fraction must be left at 0\.0"),
+        ({"data": DataConfig(unlabelled=True)}, r"data\.unlabelled must be left at False, got True"),
+    ],
+)
+def test_settings_that_the_recipe_makes_itself_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(cukdfir.toy(), **changes)
+
+
+@pytest.mark.parametrize("name", ["tiny-4@16", "torchvision:shufflenet_v2_x0_5", "tiny-4", "cuk_v1"])
+def test_weights_are_written_under_the_names_they_are_read_by(name: str, tmp_path: Path) -> None:
+    network = build_backbone(name).eval()
+    save_tensors(tmp_path / "w.safetensors", file_state(network))
+    read = build_backbone(name, tmp_path / "w.safetensors").eval()
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(read(images), network(images))
+
+
+def short(**changes: Any) -> cukdfir.Config:
+    """The toy with an epoch a step and one arm."""
+    step = dataclasses.replace(cukdfir.toy().step1, epochs=1)
+    return dataclasses.replace(cukdfir.toy(), losses=("csq",), bits=(16,), step1=step, step2=step, **changes)
+
+
+def test_any_backbone_can_be_the_student_and_its_card_says_what_it_saw(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    config = short(student="tiny-4@16", starts=("distilled",), seen=("imagenet",))
+    cukdfir.run(config, tmp_path, progress=False)
+    split = open_split("digits", DataConfig(), tmp_path, 0)
+    assert Hasher.load(tmp_path / "distilled-csq-16").seen == (*seen_by("digits", split), "imagenet")
+
+
+def test_random_weights_need_no_step_1(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    result = cukdfir.run(short(starts=("teacher",)), tmp_path, progress=False)
+    assert result["complete"]
+
+
+def test_a_teacher_that_saw_too_much_or_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.setitem(protocols._FORBIDDEN, "digits", ("cifar10-train",))
+    data = DataConfig(root=str(tmp_path))
+    for name, seen, message in (
+        ("w-cifar10", (), "protocol digits forbids teacher tiny-16: it has seen cifar10-train"),
+        ("w", (), "protocol digits must know what teacher tiny-16 has seen"),
+        ("w", ("cifar10-train",), "protocol digits forbids teacher tiny-16"),
+    ):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"")
+        with pytest.raises(ValueError, match=message):
+            cukdfir.run(
+                short(data=data, weights=f"{name}.safetensors", seen=seen), tmp_path / "run", progress=False
+            )
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors do not exist"):
+        cukdfir.run(short(data=data, weights="none.safetensors"), tmp_path / "run", progress=False)
+    large = dataclasses.replace(short(), step2=TrainingConfig(batch_size=2000))
+    with pytest.raises(ValueError, match=r"step2\.batch_size must be at most the 1198 images"):
+        cukdfir.run(large, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_step_1_is_not_continued_with_another_teacher(
+    sets: tuple[ImageSet, ImageSet], tmp_path: Path
+) -> None:
+    def step_1(seed: int) -> None:
+        torch.manual_seed(seed)
+        save_tensors(tmp_path / "w.safetensors", build_backbone("tiny-4").state_dict())
+        distil_features(
+            "tiny-4",
+            sets[1],
+            lambda: Teacher("tiny-4", tmp_path / "w.safetensors"),
+            term="mse",
+            standardization="none",
+            views=ViewConfig(),
+            cache=None,
+            training=TrainingConfig(epochs=1),
+            out=tmp_path,
+            progress=False,
+        )
+
+    step_1(0)
+    step_1(1)  # done: nothing is asked
+    (tmp_path / "step1.safetensors").unlink()
+    step_1(0)
+    (tmp_path / "step1.safetensors").unlink()
+    with pytest.raises(ValueError, match="belongs to other settings"):
+        step_1(1)
 
 
 def test_stored_features_teach_step_1(sets: tuple[ImageSet, ImageSet], tmp_path: Path) -> None:

@@ -27,3 +27,13 @@ def test_costs_are_those_of_the_run(tmp_path: Path, single: Hasher) -> None:
     assert costs["seconds"].keys() == {"training teachers", "caching teacher features", "training students"}
     assert min(costs["seconds"].values()) >= 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.toml", "teacher.safetensors"]
+
+
+def test_what_the_run_would_refuse_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    (tmp_path / "run.toml").write_text(
+        "protocol = 'digits-100'\nbackbone = 'tiny-4'\n[[teachers]]\nbackbone = 'tiny-6'\nepochs = 1\n"
+    )
+    both = r"100 images .* student\.training\.batch_size = 128, fusion\.training\.batch_size = 256"
+    with pytest.raises(ValueError, match=both):
+        estimate(load_config(tmp_path / "run.toml"))

@@ -9,10 +9,18 @@ from PIL import Image
 
 from dmth_fast import Hasher
 from dmth_fast.learning import protocols
-from dmth_fast.learning.data import ImageSet, digits
-from dmth_fast.learning.protocols import seen_by
+from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.protocols import DataConfig, open_split, seen_by
 from dmth_fast.learning.weights import save_tensors
-from dmth_fast.pipeline import load_config, open_teacher, train
+from dmth_fast.pipeline import (
+    _refuse_other_run,
+    load_config,
+    new_teacher,
+    open_teacher,
+    teacher_seed,
+    train,
+)
+from dmth_fast.preparation import open_run, prepare
 from dmth_fast.trainconfig import TeacherConfig, dump_config
 
 EXPERIMENTS = Path(__file__).parents[2] / "benchmarks" / "experiments"
@@ -96,6 +104,12 @@ def test_overrides(toml: Path) -> None:
         ("epochs", ValueError, r"must look like a\.b=value"),
         ("teachers=[]", ValueError, "at least one"),
         ("fusion.labels=false", ValueError, "set labels = false once, at the top"),
+        ("fusion.fusion=sum", ValueError, r"fusion\.fusion must be one of attention"),
+        ("student.loss.hash_loss=orto", ValueError, r"student\.loss\.hash_loss must be one of ortho"),
+        ("fusion.loss.quantizer=l3", ValueError, r"fusion\.loss\.quantizer must be one of l1"),
+        ("student.distillation.feature_loss=l3", ValueError, "feature_loss must be one of mse"),
+        ("student.distillation.logit_loss=l3", ValueError, "logit_loss must be one of kl"),
+        ('seen=["imagenet"]', ValueError, "seen is of the student's weights, and there are none"),
     ],
 )
 def test_bad_keys_and_values(toml: Path, override: str, error: type[Exception], message: str) -> None:
@@ -109,12 +123,85 @@ def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("a = ")
     with pytest.raises(ValueError, match="is not TOML"):
         load_config(tmp_path / "bad.toml")
+    (tmp_path / "latin.toml").write_bytes("# caf\u00e9".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin\.toml must be UTF-8 text, got other bytes"):
+        load_config(tmp_path / "latin.toml")
     (tmp_path / "empty.toml").write_text("bits = 8")
     with pytest.raises(ValueError, match=r"at least one \[\[teachers\]\] table"):
         load_config(tmp_path / "empty.toml")
     (tmp_path / "mistyped.toml").write_text("backbon = 'resnet20'")
     with pytest.raises(ValueError, match="no key 'backbon'; it knows"):
         load_config(tmp_path / "mistyped.toml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["student.distillation.mixup=0.2"], r"mixup needs student\.distillation\.live = true"),
+        (["student.training.keep=best"], r"keep = 'best' needs data\.validation_fraction above 0"),
+        (["fusion.training.keep=best"], r"fusion\.training\.keep must be 'last', got 'best'"),
+        (["student.training.batch_size=2000"], r"the 1198 images .* student\.training\.batch_size = 2000"),
+        (["fusion.training.batch_size=2000"], r"the 1198 images .* fusion\.training\.batch_size = 2000"),
+        (["backbone=tinny"], "backbone must be one of"),
+        (["weights=w.safetensors"], r"weights .*w\.safetensors do not exist"),
+    ],
+)
+def test_what_would_fail_later_is_refused_before_the_folder_is_taken(
+    toml: Path, tmp_path: Path, changes: list[str], message: str
+) -> None:
+    pytest.importorskip("sklearn")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        train(load_config(toml, changes), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_start_weights_of_the_student_are_asked_what_they_saw(toml: Path) -> None:
+    official = ["protocol=cifar10-5k", "weights=w.safetensors"]
+    with pytest.raises(ValueError, match=r"must know what student of weights w\.safetensors has seen"):
+        load_config(toml, official)
+    with pytest.raises(ValueError, match=r"forbids student of weights w\.safetensors: it has seen cifar10"):
+        load_config(toml, [*official, 'seen=["cifar10-train"]'])
+    assert load_config(toml, [*official, 'seen=["imagenet"]']).seen == ("imagenet",)
+    assert "seen" in dump_config(load_config(toml))
+
+
+def test_seeds_of_teachers_differ_within_a_run_and_from_the_next(toml: Path) -> None:
+    assert [teacher_seed(load_config(toml), k) for k in (0, 1)] == [3, 4]
+    two = 'teachers=[{backbone="tiny-4", epochs=1}, {backbone="tiny-4", epochs=1}]'
+    seeds = [teacher_seed(load_config(toml, [two, f"seed={seed}"]), k) for seed in (0, 1) for k in (0, 1)]
+    assert len(set(seeds)) == 4
+
+
+def test_teachers_keep_their_last_epoch_where_the_student_keeps_its_best(toml: Path, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    changes = ["student.training.keep=best", "data.validation_fraction=0.2"]
+    config = load_config(toml, [*changes, 'teachers=[{backbone="tiny-4", epochs=1}]'])
+    images = open_run(config)
+    teacher = new_teacher(config, 0, images, tmp_path, tmp_path / "run", resume=False, progress=False)
+    assert teacher.seen == seen_by("digits", images.split)
+    assert images.validation is not None
+    assert len(prepare(config).learned) + len(images.validation) == len(images.split.train)
+
+
+def test_images_held_out_are_seen_neither_with_nor_without_labels(toml: Path) -> None:
+    pytest.importorskip("sklearn")
+    changes = ["protocol=digits-100", "data.unlabelled=true", "data.validation_fraction=0.2"]
+    _, learned, validation, unlabelled = open_run(load_config(toml, changes))
+    assert validation is not None
+    assert unlabelled is not None
+    assert not set(validation.names) & {*learned.names, *unlabelled.names}
+    assert len(unlabelled) == 1198 - len(validation)
+
+
+def test_a_run_of_before_a_setting_was_there_is_resumed(toml: Path, tmp_path: Path) -> None:
+    config, out = load_config(toml), tmp_path / "run"
+    out.mkdir()
+    written = dump_config(config)
+    (out / "config.toml").write_text("\n".join(line for line in written.splitlines() if line != "seen = []"))
+    assert (out / "config.toml").read_text().count("seen") < written.count("seen")
+    _refuse_other_run(out, config, True)
+    with pytest.raises(ValueError, match="a run of another config"):
+        _refuse_other_run(out, dataclasses.replace(config, bits=16), True)
 
 
 def test_a_run_measures_every_row_and_resumes(toml: Path, tmp_path: Path) -> None:
@@ -145,7 +232,7 @@ def test_a_run_measures_every_row_and_resumes(toml: Path, tmp_path: Path) -> Non
     assert student.bits == 24
     assert [student.metrics["map"]] == [row["map"] for row in result["rows"] if row["kind"] == "student"]
     assert student.metrics["protocol"] == "digits"
-    assert student.seen == seen_by("digits", digits(2)[0])
+    assert student.seen == seen_by("digits", open_split("digits", DataConfig(), tmp_path, 2))
     assert [card["seen"] for card in student.teachers] == [list(student.seen)] * 2
     assert result["teacher_seconds_per_student_epoch"] == 0.0
     with pytest.raises(ValueError, match="already holds a run"):

@@ -1,19 +1,23 @@
 """Multi-label images: the labels of each set, and the recipe."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from dmth_fast.learning.cifar100 import SUPERCLASSES, graded_labels
+from dmth_fast.learning.config import AugmentationConfig, TrainingConfig
 from dmth_fast.learning.corel5k import read_corel5k
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.losses.pairwise import label_similarity
 from dmth_fast.learning.multilabel import MultiLabelConfig, MultiLabelSplit, open_multilabel
+from dmth_fast.learning.multilabel_network import build_network, fit_network
 from dmth_fast.learning.recipes import qiang, run_toy
-from dmth_fast.learning.recipes.arms import claim_folder
+from dmth_fast.learning.recipes.arms import SETTINGS, claim_folder
 
 
 def hundred() -> ImageSet:
@@ -124,6 +128,65 @@ def test_a_folder_belongs_to_one_set_of_settings(tmp_path: Path) -> None:
         claim_folder(tmp_path, dataclasses.replace(config, hidden=3))
 
 
+def test_a_mistyped_path_leaves_the_folder_to_the_corrected_run(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    config = dataclasses.replace(qiang.toy(), weights=f"{tmp_path}/none.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors do not exist"):
+        qiang.run(config, tmp_path / "run", progress=False)
+    large = dataclasses.replace(qiang.toy(), training=TrainingConfig(batch_size=5000))
+    with pytest.raises(ValueError, match=r"training\.batch_size must be at most the 1198"):
+        qiang.run(large, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_older_folder_without_a_setting_is_the_same(tmp_path: Path) -> None:
+    claim_folder(tmp_path, qiang.toy())
+    assert "seen" not in json.loads((tmp_path / SETTINGS).read_text())
+    with pytest.raises(ValueError, match="holds a run of other settings"):
+        claim_folder(tmp_path, dataclasses.replace(qiang.toy(), seen=("imagenet",)))
+
+
+def test_weights_that_saw_the_queries_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = ImageSet(images=torch.zeros(200, 3, 8, 8, dtype=torch.uint8))
+    labels = torch.ones(200, 3, dtype=torch.bool)
+    split = MultiLabelSplit(
+        name="few", query=images, database=images, query_labels=labels, database_labels=labels
+    )
+    monkeypatch.setattr(qiang, "open_multilabel", lambda *_: split)
+    config = dataclasses.replace(qiang.toy(), data=MultiLabelConfig(source="cifar100", root=str(tmp_path)))
+    for name, message in (
+        ("cifar100", "it has seen cifar100-train"),
+        ("own", "must know what teacher tiny-8"),
+    ):
+        (tmp_path / f"w-{name}.safetensors").write_bytes(b"")
+        with pytest.raises(ValueError, match=message):
+            qiang.run(
+                dataclasses.replace(config, weights=f"w-{name}.safetensors"), tmp_path / "run", progress=False
+            )
+
+
+def test_an_interrupted_fit_is_not_continued_on_other_data(tmp_path: Path) -> None:
+    labels = torch.eye(4, dtype=torch.bool).repeat(8, 1)
+    features = torch.rand(32, 6, generator=torch.Generator().manual_seed(0))
+
+    def fit(labels: Tensor, features: Tensor) -> None:
+        fit_network(
+            build_network("", None, features, 8, hidden=4, seed=0),
+            features,
+            labels,
+            loss=qiang.ARMS["dch"],
+            training=TrainingConfig(epochs=1, batch_size=16, device="cpu"),
+            augmentation=AugmentationConfig(),
+            run_dir=tmp_path,
+        )
+
+    fit(labels, features)
+    fit(labels, features)
+    for other in ((labels.flip(0), features), (labels, features + 1)):
+        with pytest.raises(ValueError, match="belongs to other settings"):
+            fit(*other)
+
+
 def test_unknown_arms_and_sources_are_listed() -> None:
     with pytest.raises(ValueError, match="arms must be one of isdh, 0/1 similarity, idhn, 0/1"):
         qiang.Config(data=MultiLabelConfig(source="digits"), arms=("dpsh",))
@@ -131,3 +194,5 @@ def test_unknown_arms_and_sources_are_listed() -> None:
         MultiLabelConfig(source="coco")
     with pytest.raises(ValueError, match="a frozen backbone needs weights"):
         qiang.Config(data=MultiLabelConfig(source="digits"), frozen=True)
+    with pytest.raises(ValueError, match=r"training\.seed must be left at 0, got 3: set seeds, at the top"):
+        qiang.Config(data=MultiLabelConfig(source="digits"), training=TrainingConfig(seed=3))

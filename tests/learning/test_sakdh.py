@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from dmth_fast.learning.alignment import CrossModalConfig
+from dmth_fast.learning.config import TrainingConfig
 from dmth_fast.learning.crossmodal import CrossModalHasher
 from dmth_fast.learning.pairdata import PairDataConfig
 from dmth_fast.learning.recipes import run_toy, sakdh
@@ -32,3 +34,6 @@ def test_students_need_their_teacher_among_the_methods() -> None:
         sakdh.Config(data=data, methods=("cmfh",))
     with pytest.raises(ValueError, match="bits must hold at least one value"):
         sakdh.Config(data=data, bits=())
+    seeded = CrossModalConfig(training=TrainingConfig(seed=3))
+    with pytest.raises(ValueError, match=r"student\.training\.seed must be left at 0, got 3: set seeds"):
+        sakdh.Config(data=data, student=seeded)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.data import ImageSet, split_by_class
 from dmth_fast.learning.protocols import DataConfig, ImageSplit, open_split, refuse_seen, seen_by
 
 
@@ -106,7 +106,29 @@ def test_teachers_that_saw_too_much_are_refused() -> None:
     ],
 )
 def test_what_a_protocol_lets_its_students_see(protocol: str, expected: tuple[str, ...]) -> None:
-    images = ImageSet(images=torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
-    assert seen_by(protocol, images) == expected
-    other = ImageSet(images=torch.zeros(3, 3, 4, 4, dtype=torch.uint8))
-    assert seen_by("folder", images) != seen_by("folder", other)
+    images, other = (ImageSet(images=torch.zeros(n, 3, 4, 4, dtype=torch.uint8)) for n in (2, 3))
+    splits = [ImageSplit(query=part, database=part, train=part) for part in (images, other)]
+    assert seen_by(protocol, splits[0]) == expected
+    assert seen_by("folder", splits[0]) != seen_by("folder", splits[1])
+
+
+def test_who_saw_another_split_of_the_same_images_is_refused(images: Path) -> None:
+    data = DataConfig(train="train", query_fraction=0.2)
+    own, other = (open_split("folder", data, images, seed=seed) for seed in (1, 2))
+    refuse_seen("folder", "student", seen_by("folder", own, unlabelled=True), split=own)
+    refuse_seen("folder", "student", ["imagenet"], split=own)
+    for protocol in ("folder", "unseen:1/2"):
+        split = open_split(protocol, data, images, seed=1)
+        with pytest.raises(ValueError, match=f"{protocol} forbids teacher student: .*another split of these"):
+            refuse_seen(protocol, "student", seen_by("folder", other), split=split)
+    elsewhere = open_split("folder", DataConfig(train="test"), images, seed=0)
+    refuse_seen("folder", "student", seen_by("folder", elsewhere), split=own)
+
+
+def test_validation_images_are_not_among_the_unlabelled() -> None:
+    pytest.importorskip("sklearn")
+    split = open_split("digits-100", DataConfig(), Path(), seed=0)
+    _, held = split_by_class(split.train, fraction=0.2, seed=0)
+    whole, rest = split.unlabelled(), split.unlabelled(held)
+    assert set(whole.names) - set(rest.names) == set(held.names)
+    assert len(rest) == len(whole) - 20

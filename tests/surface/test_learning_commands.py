@@ -54,9 +54,13 @@ def folder(tmp_path: Path) -> Path:
 def test_train_encode_search_evaluate(run: Run, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     drawn = _short("protocol=folder:0.3")
+    (folder / "class 0" / "torn.png").write_bytes(b"\x89PNG\r\n")
     code, printed, err = run("train", folder, *drawn, "--out", out)
     assert code == 0, err
     result = json.loads((out / "result.json").read_text())
+    assert result["split"]["skipped"] == 1
+    assert result["split"]["skipped_files"][0][0] == "class 0/torn.png"
+    assert "1 files skipped: class 0/torn.png (in no known image format)" in printed
     for row in result["rows"]:
         assert row["name"] in printed
     split = Split.load(out / "split.json")
@@ -69,7 +73,6 @@ def test_train_encode_search_evaluate(run: Run, folder: Path, tmp_path: Path) ->
     assert run("train", folder, *drawn, "--out", out)[0] == 2
     assert run("train", folder, *drawn, "--set", "bits=16", "--out", out, "--resume")[0] == 2
 
-    (folder / "class 0" / "torn.png").write_bytes(b"\x89PNG\r\n")
     codes, names, labels = (tmp_path / name for name in ("codes.npy", "names.txt", "labels.txt"))
     words = ("encode", out / "student", folder, "--out", codes, "--names", names, "--labels", labels)
     code, printed, err = run(*words)
@@ -113,6 +116,9 @@ def test_a_dry_run_says_the_cost_and_writes_nothing(run: Run, folder: Path, tmp_
     code, printed, err = run(*words, "--set", "data.train=elsewhere", "--set", "bitz=3")
     assert (code, printed) == (2, "")
     assert "'bitz'" in err
+    code, printed, err = run(*words, "--set", "fusion.training.batch_size=256")
+    assert (code, printed) == (2, "")
+    assert "the 21 images to learn from, got fusion.training.batch_size = 256" in err
 
 
 def test_train_without_labels(run: Run, folder: Path, tmp_path: Path) -> None:
@@ -171,6 +177,10 @@ def test_train_refuses_bad_input_in_one_line(run: Run, folder: Path, tmp_path: P
         ((folder, *_short("bitz=3")), "'bitz'"),
         ((folder, *_short("bits=many")), "bits must be int"),
         ((folder, "--set", "bits"), "a.b=value"),
+        ((folder, *_short("fusion.training.batch_size=256")), "fusion.training.batch_size = 256"),
+        ((folder, *_short("student.training.batch_size=22")), "student.training.batch_size = 22"),
+        ((folder, *_short("student.loss.hash_loss=orto")), "student.loss.hash_loss must be one of ortho"),
+        ((folder, *_short("student.distillation.mixup=0.2")), "student.distillation.live = true"),
         ((folder, *_short('teachers=[{backbone="resnet20", weights="w.safetensors"}]')), "w.safetensors"),
         ((folder, "--out", tmp_path / "file"), "must be a folder"),
     ]
@@ -272,7 +282,8 @@ def test_without_labels_and_without_a_network_the_choices_are_named(
         raise URLError("no route to host")
 
     monkeypatch.setattr(models, "get_model", unreachable)
-    code, printed, err = run("train", folder, "--labels", "none", "--out", tmp_path / "run")
+    words = ("--labels", "none", "--set", "student.training.batch_size=8", "--out", tmp_path / "run")
+    code, printed, err = run("train", folder, *words)
     assert (code, printed, asked) == (1, "", ["mobilenet_v2"])
     assert "torchvision:mobilenet_v2 could not be downloaded" in err
     assert "a safetensors file" in err

@@ -49,6 +49,14 @@ def test_train_runs_the_recipe_of_a_configuration(run: Run, tmp_path: Path) -> N
     assert "'bitz'" in err
     assert not (tmp_path / "run").exists()
 
+    code, printed, err = run(*words, "--set", "data.source=elsewhere.npz")
+    assert (code, printed) == (2, "")
+    assert "elsewhere.npz does not exist" in err
+    code, printed, err = run(*words, "--set", "model.training.batch_size=5000")
+    assert (code, printed) == (2, "")
+    assert "model.training.batch_size must be at most the 1198 images or pairs" in err
+    assert not (tmp_path / "run" / "settings.json").exists()
+
     code, printed, err = run(*words, "--set", "bits=[8]", "--set", "model.training.epochs=1")
     assert code == 0, err
     result = json.loads((tmp_path / "run" / "result.json").read_text())

@@ -17,6 +17,7 @@ from dmth_fast.grid.workshop import Workshop
 from dmth_fast.learning.training import METRICS
 from dmth_fast.learning.weights import load_weights, save_tensors
 from dmth_fast.methods import Floats, Measured
+from dmth_fast.preparation import student_seen
 
 __all__ = ["RESULT", "queries", "read", "run_cell"]
 
@@ -40,13 +41,14 @@ def run_cell(cell: Cell, folder: Path, workshop: Workshop, *, progress: bool) ->
 
     Raises:
         OutOfTimeError: the time given is over; the checkpoint is kept.
+        ValueError: anything that the parts refuse, batches and start weights before anything is trained.
     """
     begin, before = time.perf_counter(), _seconds_trained(folder / _RUN)
     if cell.config.threads:
         torch.set_num_threads(cell.config.threads)
     images = workshop.images(cell.config)
+    workshop.check(cell)
     found, history = _RUNS[cell.arm.kind](cell, folder, workshop, progress)
-    unlabelled = images.split.unlabelled() if cell.config.data.unlabelled else None
     result = {
         "cell": cell.key,
         "set": cell.set_name,
@@ -60,9 +62,10 @@ def run_cell(cell: Cell, folder: Path, workshop: Workshop, *, progress: bool) ->
             "queries": len(images.split.query),
             "database_images": len(images.split.database),
             "training_images": len(images.learned),
-            "unlabelled_images": 0 if unlabelled is None else len(unlabelled),
+            "unlabelled_images": 0 if images.unlabelled is None else len(images.unlabelled),
             "validation_images": len(images.split.train) - len(images.learned),
             "classes": len(images.split.train.classes),
+            "skipped": len(images.split.skipped),
         },
         "rows": [item.row for item in found],
         "seconds": round(before + time.perf_counter() - begin, 1),
@@ -106,13 +109,13 @@ Found = tuple[list[Measured], list[dict[str, float]]]
 def _student(cell: Cell, folder: Path, workshop: Workshop, progress: bool) -> Found:
     images, config = workshop.images(cell.config), cell.config
     fused = workshop.fused(cell) if cell.arm.distilled else None
-    unlabelled = images.split.unlabelled() if fused is not None and config.data.unlabelled else None
     hasher = workshop.student(cell).fit(
         images.learned,
         teacher=fused,
         validation=images.validation,
-        unlabelled=unlabelled,
+        unlabelled=None if fused is None else images.unlabelled,
         progress=progress,
+        seen=student_seen(config, images.split, distilled=fused is not None),
         run_dir=folder / _RUN,
         resume=True,
     )

@@ -125,6 +125,7 @@ def _estimates(cells: Sequence[Cell]) -> dict[str, float]:
             continue
         config, training = cell.config, cell.config.student.training
         images = workshop.images(config)
+        workshop.check(cell)
         kind = (config.backbone, config.protocol, training.batch_size, training.precision, config.data.size)
         if kind not in steps:
             steps[kind] = step_seconds(config, len(images.learned.classes), images.learned.size)

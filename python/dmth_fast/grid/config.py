@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dmth_fast.learning.config import from_mapping, one_of, to_mapping, within
-from dmth_fast.trainconfig import TrainConfig, read_values
+from dmth_fast.trainconfig import TrainConfig, read_values, refuse_late
 
 __all__ = ["AVERAGE", "BEST", "KINDS", "Arm", "Cell", "Grid", "load_grid"]
 
@@ -154,8 +154,13 @@ def _arm(name: str, table: Mapping[str, Any]) -> tuple[Arm, dict[str, Any]]:
 
 def _cell(set_name: str, arm: Arm, shared: Mapping[str, Any], merged: Mapping[str, Any]) -> Cell:
     config = from_mapping(TrainConfig, {"teachers": [], **merged})
+    if arm.kind == "student":
+        if not arm.distilled and not config.labels:
+            raise ValueError(f"arm {arm.name!r}: a student without labels needs distilled = true, got false")
+        refuse_late(config, distilled=arm.distilled)
     settings = to_mapping(config)
-    for name in ("cache", "threads"):
+    # A cell keeps its name where it has no need of a setting.
+    for name in ("cache", "threads", *(() if config.seen else ("seen",))):
         settings.pop(name)
     described = {"set": set_name, "arm": to_mapping(arm), "config": settings}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]
@@ -221,7 +226,10 @@ def _choose_teachers(merged: dict[str, Any], values: Mapping[str, Any]) -> None:
     chosen = merged.get("teachers", [])
     if not isinstance(chosen, list) or not all(isinstance(name, str) for name in chosen):
         return
-    known = {card.get("name") or card.get("backbone"): card for card in values.get("teachers", [])}
+    cards = values.get("teachers", [])
+    if not isinstance(cards, list) or not all(isinstance(card, dict) for card in cards):
+        return  # no tables to choose from: reading the settings says so
+    known = {card.get("name") or card.get("backbone"): card for card in cards}
     for name in chosen:
         one_of("teachers", name, known)
     merged["teachers"] = [known[name] for name in chosen]

@@ -76,7 +76,7 @@ def work(
         say: called with a line before and after each cell.
 
     Returns:
-        What was done. A cell that fails is reported, and the others go on.
+        What was done. A cell that fails, by whatever error, is reported, and the others go on.
     """
     workshop, done = Workshop(out, progress=progress), 0
     failed: list[tuple[str, str]] = []
@@ -98,7 +98,7 @@ def work(
                     run_cell(cell, folder, workshop, progress=progress)
                 except OutOfTimeError as stop:
                     return Outcome(done=done, failed=tuple(failed), stopped=f"{cell.title}, {stop}")
-                except (ValueError, TypeError, FileNotFoundError, FloatingPointError) as error:
+                except Exception as error:
                     write_text(folder / "error.txt", traceback.format_exc())
                     failed.append((cell.title, f"{type(error).__name__}: {error}"))
                     say(f"failed {cell.title}: {error}")
@@ -117,14 +117,15 @@ def run_queue(jobs: int, words: Sequence[str]) -> int:
         words: of the command, for one process.
 
     Returns:
-        The largest of their exit codes.
+        The largest of their exit codes; of one that a signal has ended, 128 and its number, as in a shell.
     """
     cores = max(1, len(os.sched_getaffinity(0)) // jobs)
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores))}
     command = [sys.executable, "-m", "dmth_fast", *words]
     children = [subprocess.Popen(command, env=environment) for _ in range(jobs)]
     try:
-        return max(child.wait() for child in children)
+        codes = [child.wait() for child in children]
+        return max(code if code >= 0 else 128 - code for code in codes)
     except BaseException:
         for child in children:
             child.send_signal(signal.SIGTERM)

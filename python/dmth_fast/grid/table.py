@@ -96,6 +96,9 @@ def _rows(found: Sequence[_Found], rates: Mapping[str, Mapping[str, float]]) -> 
         # Each teacher is measured with every width, and its own code has none of them.
         methods.fill_rates(members, rates.get(set_name, {}))
         merged = {"set": set_name, "code_bits": bits, **members[0], "name": name, "seeds": len(members)}
+        for key in ("mean_weights", "class_weights"):
+            if key in merged:
+                merged[key] = np.mean([row[key] for row in members], axis=0).tolist()
         for key in ("accuracy", "map", "mean_largest_weight", "shuffled_accuracy"):
             values = [row[key] for row in members if row.get(key) is not None]
             if values:

@@ -3,34 +3,27 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from dmth_fast.grid.config import Cell
 from dmth_fast.learning.config import to_mapping
-from dmth_fast.learning.data import ImageSet, split_by_class
 from dmth_fast.learning.frozen import AnyTeacher
 from dmth_fast.learning.hasher import Hasher
-from dmth_fast.learning.protocols import ImageSplit, open_split
 from dmth_fast.learning.teacher import FusedTeacher
 from dmth_fast.locks import holding
-from dmth_fast.pipeline import data_root, new_fusion, new_student, new_teacher
+from dmth_fast.pipeline import new_fusion, new_teacher, teacher_seed
+from dmth_fast.preparation import (
+    Images,
+    check_batches,
+    check_teachers,
+    check_weights,
+    data_root,
+    new_student,
+    open_run,
+)
 from dmth_fast.trainconfig import TrainConfig
 
-__all__ = ["Images", "Workshop"]
-
-
-class Images(NamedTuple):
-    """The images of a cell.
-
-    Attributes:
-        split: of the protocol.
-        learned: training images without those held out.
-        validation: those held out, or None.
-    """
-
-    split: ImageSplit
-    learned: ImageSet
-    validation: ImageSet | None
+__all__ = ["Workshop"]
 
 
 class Workshop:
@@ -50,20 +43,29 @@ class Workshop:
         """Open the images of a config, or return those of the last one that asked for the same."""
         key = _digest({"protocol": config.protocol, "data": to_mapping(config.data), "seed": config.seed})
         if self._images is None or self._images[0] != key:
-            split = open_split(config.protocol, config.data, data_root(config), config.seed)
-            learned, validation, fraction = split.train, None, config.data.validation_fraction
-            if fraction:
-                learned, validation = split_by_class(learned, fraction=fraction, seed=config.seed)
-            self._images = key, Images(split, learned, validation)
+            self._images = key, open_run(config)
         return self._images[1]
+
+    def check(self, cell: Cell) -> None:
+        """Refuse, before anything of a cell is trained, what cannot be.
+
+        Raises:
+            ValueError: batches of more images than there are, or weights that have seen too much.
+            FileNotFoundError: missing images or weights.
+        """
+        images, student = self.images(cell.config), cell.arm.kind == "student"
+        fused = cell.arm.distilled if student else cell.arm.kind != "random"
+        check_batches(cell.config, len(images.learned), student=student, fused=fused)
+        if student:
+            check_weights(cell.config, images.split, fused=fused)
 
     def teachers(self, cell: Cell) -> list[AnyTeacher]:
         """Open the teachers of a cell's set; those without weights are trained by the set's settings."""
         config = cell.shared
-        key = _teachers_key(config)
+        key = _teachers_key(cell)
         if self._teachers is None or self._teachers[0] != key:
-            learned = self.images(cell.config).learned
-            found = []
+            images, found = self.images(cell.config), []
+            check_teachers(config, images)
             for k in range(len(config.teachers)):
                 folder = self._out / "teachers" / f"{key}-{k}"
                 with holding(folder / "lock", wait=True):
@@ -71,7 +73,7 @@ class Workshop:
                         new_teacher(
                             config,
                             k,
-                            learned,
+                            images,
                             data_root(config),
                             folder,
                             resume=True,
@@ -85,7 +87,7 @@ class Workshop:
         """Return the trained fusion of a cell: trained now, or by an earlier cell or another process."""
         config = cell.config
         described = {
-            "teachers": _teachers_key(cell.shared),
+            "teachers": _teachers_key(cell),
             "fusion": to_mapping(config.fusion),
             "bits": config.bits,
         }
@@ -101,16 +103,25 @@ class Workshop:
         return new_student(cell.config, data_root(cell.config))
 
 
-def _teachers_key(config: TrainConfig) -> str:
+def _teachers_key(cell: Cell) -> str:
+    """Name the teachers of a cell: by the settings of its set, on the images that are the cell's own."""
+    config, data = cell.shared, cell.config.data
     described: dict[str, Any] = {
         "protocol": config.protocol,
-        "data": {**to_mapping(config.data), "unlabelled": None, "root": None},
+        "data": {
+            **to_mapping(data),
+            "unlabelled": None,
+            "root": None if data.root == config.data.root else data.root,
+        },
         "teachers": [to_mapping(card) for card in config.teachers],
         "seed": config.seed,
         "labels": config.labels,
     }
     if any(card.weights is None for card in config.teachers):
         described |= {"student": to_mapping(config.student), "bits": config.bits}
+    trained = [card.backbone for card in config.teachers if card.trained_here]
+    if len(set(trained)) < len(trained):
+        described["seeds"] = [teacher_seed(config, k) for k in range(len(config.teachers))]
     return _digest(described)
 
 

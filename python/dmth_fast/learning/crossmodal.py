@@ -27,7 +27,7 @@ from dmth_fast.learning.network import image_batches
 from dmth_fast.learning.pairs import Pairs
 from dmth_fast.learning.similarity import SIMILARITIES, check_features
 from dmth_fast.learning.training import Metrics, train_objective
-from dmth_fast.learning.weights import load_weights, save_tensors
+from dmth_fast.learning.weights import load_weights, save_tensors, state_hash
 
 __all__ = ["CrossModalConfig", "CrossModalHasher"]
 
@@ -121,7 +121,8 @@ class CrossModalHasher:
 
         Raises:
             ValueError: an unknown recipe, a recipe and a teacher that disagree, features of another length,
-                fewer pairs than a batch, or more neighbours than pairs.
+                fewer pairs than a batch, more neighbours than pairs, or a checkpoint of other settings, pairs
+                or another teacher.
             FloatingPointError: a loss term is not finite.
         """
         one_of("recipe", recipe, [*SIMILARITIES, *TARGETS])
@@ -140,11 +141,19 @@ class CrossModalHasher:
             PairBatches(pairs),
             self.config.training,
             title=f"{recipe} {self.bits} bits",
-            settings={"bits": self.bits, "recipe": recipe, "config": to_mapping(self.config)},
+            settings={
+                "bits": self.bits,
+                "recipe": recipe,
+                "config": to_mapping(self.config),
+                "pairs": state_hash({"image": pairs.image, "text": pairs.text}),
+                "teacher": None if teacher is None else state_hash(teacher._tensors()),
+            },
             run_dir=None if run_dir is None else Path(run_dir),
             resume=resume,
             progress=progress,
         )
+        for tower in (self.image_tower, self.text_tower):
+            tower.to("cpu").eval()
         return self
 
     def values_image(self, images: Any) -> Tensor:
@@ -193,11 +202,7 @@ class CrossModalHasher:
         """
         self._check_fitted()
         directory = Path(directory)
-        towers = {"image": self.image_tower, "text": self.text_tower}
-        tensors = {
-            f"{side}.{key}": value for side, t in towers.items() for key, value in t.state_dict().items()
-        }
-        save_tensors(directory / "model.safetensors", tensors)
+        save_tensors(directory / "model.safetensors", self._tensors())
         card = {
             "format": FORMAT,
             "version": dmth_fast.__version__,
@@ -247,6 +252,11 @@ class CrossModalHasher:
             }
             fill(tower, own, f"checkpoint {directory / 'model.safetensors'}", f"{side} tower")
         return hasher
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """The weights of both towers by the names in a file."""
+        towers = {"image": self.image_tower, "text": self.text_tower}
+        return {f"{side}.{key}": value for side, t in towers.items() for key, value in t.state_dict().items()}
 
     def _objective(self, pairs: Pairs, recipe: str, teacher: "CrossModalHasher | None") -> nn.Module:
         towers = (self.image_tower, self.text_tower)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dmth_fast.learning.augmentation import crop_and_flip
-from dmth_fast.learning.backbone import Backbone
+from dmth_fast.learning.backbone import Backbone, Resized
 from dmth_fast.learning.backbones import build_backbone
 from dmth_fast.learning.config import AugmentationConfig, TrainingConfig, at_least, to_mapping
 from dmth_fast.learning.data import ImageSet
@@ -19,10 +19,12 @@ from dmth_fast.learning.features import FeatureCache
 from dmth_fast.learning.frozen import AnyTeacher
 from dmth_fast.learning.network import prepare, run_backbone
 from dmth_fast.learning.standardization import Standardization
+from dmth_fast.learning.timm_backbone import TimmNetwork
+from dmth_fast.learning.torchvision_backbone import TorchvisionNetwork
 from dmth_fast.learning.training import METRICS, Metrics, train_objective
 from dmth_fast.learning.weights import save_tensors
 
-__all__ = ["FeatureBatches", "FeatureObjective", "ViewConfig", "distil_features"]
+__all__ = ["FeatureBatches", "FeatureObjective", "ViewConfig", "distil_features", "file_state"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +153,10 @@ def distil_features(
 
     Returns:
         One dict of metrics an epoch.
+
+    Raises:
+        ValueError: a student without projector that does not fit, fewer images than a batch, or an
+            interrupted run of other settings, images or another teacher.
     """
     done = out / "step1.safetensors"
     if done.exists():
@@ -168,10 +174,30 @@ def distil_features(
         batches,
         training,
         title="step 1",
-        settings=to_mapping(training),
+        settings={
+            "student": student,
+            "term": term,
+            "standardization": standardization,
+            "views": to_mapping(views),
+            "training": to_mapping(training),
+            "images": images.content_hash(),
+            "teacher": source.identity,
+        },
         run_dir=out / "step1",
         resume=True,
         progress=progress,
     )
-    save_tensors(done, backbone.state_dict())
+    save_tensors(done, file_state(backbone))
     return history
+
+
+def file_state(backbone: Backbone) -> dict[str, Tensor]:
+    """Return the weights under the names by which ``build_backbone(backbone.name, FILE)`` reads them."""
+    if isinstance(backbone, Resized):
+        return file_state(backbone.network)
+    if isinstance(backbone, TimmNetwork):
+        return dict(backbone.model.state_dict())
+    if isinstance(backbone, TorchvisionNetwork):
+        last = {f"{backbone.path}.{key}": value for key, value in backbone.last.state_dict().items()}
+        return {**backbone.model.state_dict(), **last}
+    return dict(backbone.state_dict())

@@ -56,6 +56,11 @@ class MultiLabelConfig:
         at_least("seed", self.seed, 0)
         at_least("held_out", self.held_out, 0)
 
+    @property
+    def protocol(self) -> str | None:
+        """The named protocol that says which networks may take part; None where no rule is known."""
+        return "cifar100-20k" if self.source == "cifar100" else None
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MultiLabelSplit:

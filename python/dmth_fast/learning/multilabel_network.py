@@ -16,6 +16,7 @@ from dmth_fast.learning.network import HashNetwork, image_batches, prepare
 from dmth_fast.learning.norms import NORM_IMAGES, unfold_norms
 from dmth_fast.learning.objective import StudentObjective
 from dmth_fast.learning.training import train_objective
+from dmth_fast.learning.weights import state_hash
 
 __all__ = ["FeatureNetwork", "MultiLabelBatches", "build_network", "encode_values", "fit_network"]
 
@@ -103,7 +104,11 @@ def fit_network(
     run_dir: Path | None = None,
     progress: bool = False,
 ) -> None:
-    """Train on images, or on features, with label rows bool (n, C); leaves the network in evaluation mode."""
+    """Train on images, or on features, with label rows bool (n, C); leaves the network in evaluation mode.
+
+    Raises:
+        ValueError: fewer images than a batch, or an interrupted run in ``run_dir`` of other settings or data.
+    """
     bits = (network.tower.head if isinstance(network, FeatureNetwork) else network.head).linear.out_features
     centers = build_centers(loss, labels.shape[1], bits, seed=training.seed)
     settings = HasherConfig(loss=loss, training=training)
@@ -124,12 +129,17 @@ def fit_network(
         batches,
         training,
         title=f"{loss.hash_loss} {bits} bits",
-        settings=to_mapping(settings),
+        settings={**to_mapping(settings), "data": _data_hashes(inputs, labels)},
         run_dir=run_dir,
         resume=True,
         progress=progress,
     )
     network.to("cpu").eval()
+
+
+def _data_hashes(inputs: ImageSet | Tensor, labels: Tensor) -> list[str]:
+    images = inputs.content_hash() if isinstance(inputs, ImageSet) else state_hash({"features": inputs})
+    return [images, state_hash({"labels": labels})]
 
 
 def encode_values(network: Network, inputs: ImageSet | Tensor) -> Tensor:

@@ -141,7 +141,9 @@ def open_pairs(path: str | Path) -> Pairs:
     Raises:
         FileNotFoundError: no such file.
         ModuleNotFoundError: a ``.mat`` file without SciPy.
-        ValueError: another suffix, or keys that are missing (those there are named).
+        TypeError: features or labels that are no numbers.
+        ValueError: another suffix, keys that are missing (those there are named), or labels that are neither
+            class ids nor 0/1.
     """
     arrays = read_arrays(path, _KEYS)
     image, text = (torch.from_numpy(_floats(arrays[key], key, path)) for key in ("image", "text"))
@@ -229,7 +231,10 @@ def split_pairs(pairs: Pairs, protocol: str, *, seed: int) -> PairSplit:
     [2, 6]
     """
     if protocol.startswith("fraction:"):
-        fraction = float(protocol.removeprefix("fraction:"))
+        try:
+            fraction = float(protocol.removeprefix("fraction:"))
+        except ValueError:
+            raise ValueError(f"protocol must be fraction:F with a number F, got {protocol!r}") from None
         if not 0 < fraction < 1:
             raise ValueError(f"the fraction of queries must lie between 0 and 1, got {fraction}")
         order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))
@@ -287,6 +292,8 @@ def _floats(array: Any, name: str, path: str | Path) -> Any:
 
 
 def _labels(array: Any, path: str | Path) -> Tensor:
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{path}: labels must be class ids or 0/1 rows, got {array.dtype}")
     if not np.all(np.equal(np.mod(array, 1), 0)) or array.min() < 0:
         raise ValueError(f"{path}: labels must be class ids or 0/1 rows, got other values")
     if array.ndim == 2 and 1 in array.shape:

@@ -1,6 +1,8 @@
 """Which images are queries, database and training set: figures compare only inside one protocol."""
 
+import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,15 +75,29 @@ class ImageSplit:
     train: ImageSet
     drawn: named.Split | None = None
 
-    def unlabelled(self) -> ImageSet:
+    def unlabelled(self, held_out: ImageSet | None = None) -> ImageSet:
         """The database without its labels, the few labelled images among the others.
+
+        Args:
+            held_out: validation images, which are left out (by name).
 
         Raises:
             ValueError: it has no image outside the training set.
         """
-        if set(self.database.names) <= set(self.train.names):
+        database = self.database
+        if set(database.names) <= set(self.train.names):
             raise ValueError("data.unlabelled needs database images outside the training set; there are none")
-        return ImageSet(images=self.database.images, names=self.database.names)
+        if held_out is not None:
+            left_out = set(held_out.names)
+            kept = [row for row, name in enumerate(database.names) if name not in left_out]
+            database = database.select(torch.tensor(kept, dtype=torch.int64))
+        return ImageSet(images=database.images, names=database.names)
+
+    @property
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """Name and reason of each file that was left out, whichever parts were drawn from its source."""
+        parts = (self.query, self.database, self.train)
+        return tuple(dict.fromkeys(item for part in parts for item in part.skipped))
 
     def near_duplicates(self, radius: int = 6) -> dict[str, float] | None:
         """How many queries look like a training image; None where images are too small to tell.
@@ -261,27 +277,67 @@ _FORBIDDEN = {
 }
 
 
-def seen_by(protocol: str, train: ImageSet) -> tuple[str, ...]:
+_MARK = re.compile(r":([0-9a-f]{12})-[0-9a-f]{12}$")
+"""Ends what has been seen of images without a name of their own: hashes of all images, and of those seen."""
+
+
+def seen_by(protocol: str, split: ImageSplit, *, unlabelled: bool = False) -> tuple[str, ...]:
     """Name what a network that trains under a protocol has seen, as :func:`refuse_seen` reads it.
 
+    Args:
+        protocol: name of the protocol.
+        split: its images.
+        unlabelled: whether the network also saw the database, without labels.
+
     Example:
-        >>> seen_by("cifar10-official", digits()[0])
+        >>> seen_by("cifar10-official", open_split("digits", DataConfig(), Path(), seed=0))
         ('cifar10-train',)
     """
     family, _, kind = protocol.partition("-")
     if family == "cifar10":
         # The older protocols draw from all images.
         return ("cifar10-train",) if kind in ("official", "5k") else ("cifar10-train", "cifar10-test")
-    return ("cifar100-train",) if family == "cifar100" else (f"{protocol}:{train.split_hash()[:12]}",)
+    if family == "cifar100":
+        return ("cifar100-train",)
+    parts = (split.train, split.database) if unlabelled else (split.train,)
+    return tuple(dict.fromkeys(f"{protocol}:{_all_images(split)}-{part.split_hash()[:12]}" for part in parts))
 
 
-def refuse_seen(protocol: str, teacher: str, seen: Sequence[str]) -> None:
+def _all_images(split: ImageSplit) -> str:
+    """Hash of the names of all images, however they are split."""
+    names = {*split.query.names, *split.database.names, *split.train.names}
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:12]
+
+
+def seen_by_weights(weights: str, seen: Sequence[str]) -> tuple[str, ...]:
+    """Return ``seen``, or where it is empty what the end of the file's name says.
+
+    Example:
+        >>> seen_by_weights("weights/mobilenet_v2-imagenet.safetensors", ())
+        ('imagenet',)
+    """
+    known = {"imagenet": "imagenet", "cifar10": "cifar10-train", "cifar100": "cifar100-train"}
+    end = Path(weights).stem.rpartition("-")[2]
+    return tuple(seen) or ((known[end],) if end in known else ())
+
+
+def refuse_seen(
+    protocol: str,
+    teacher: str,
+    seen: Sequence[str],
+    *,
+    split: ImageSplit | None = None,
+    what: str = "teacher",
+) -> None:
     """Refuse a teacher that has learned from images which the protocol asks about.
 
     Args:
         protocol: name of the protocol.
         teacher: name of the teacher, for the message.
         seen: what its weights were trained on, such as ``imagenet`` or ``cifar10-train``.
+        split: of the protocol; with it also what :func:`seen_by` said of another split of the same images is
+            refused.
+        what: stands before the name in the message.
 
     Raises:
         ValueError: the protocol forbids one of ``seen``, or has such rules and ``seen`` is empty.
@@ -294,8 +350,18 @@ def refuse_seen(protocol: str, teacher: str, seen: Sequence[str]) -> None:
     forbidden = _FORBIDDEN.get(named.ALIASES.get(protocol, protocol), ())
     if forbidden and not seen:
         raise ValueError(
-            f"protocol {protocol} must know what teacher {teacher} has seen: add seen = [...], such as "
+            f"protocol {protocol} must know what {what} {teacher} has seen: add seen = [...], such as "
             '["imagenet"] or ["cifar10-train"]'
         )
     if bad := [name for name in seen if name in forbidden]:
-        raise ValueError(f"protocol {protocol} forbids teacher {teacher}: it has seen {', '.join(bad)}")
+        raise ValueError(f"protocol {protocol} forbids {what} {teacher}: it has seen {', '.join(bad)}")
+    if split is None:
+        return
+    own, images = seen_by(protocol, split, unlabelled=True), _all_images(split)
+    for name in seen:
+        mark = _MARK.search(name)
+        if mark is not None and mark[1] == images and name not in own:
+            raise ValueError(
+                f"protocol {protocol} forbids {what} {teacher}: it has seen {name}, "
+                "another split of these images"
+            )

@@ -13,7 +13,7 @@ import torch
 import dmth_fast
 from dmth_fast.atomic import write_text
 from dmth_fast.comparison import Floats, paired_interval
-from dmth_fast.learning.config import to_mapping
+from dmth_fast.learning.config import TrainingConfig, to_mapping
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.macs import count_macs
 from dmth_fast.learning.protocols import ImageSplit, data_root
@@ -21,12 +21,15 @@ from dmth_fast.learning.recipes.pictures import draw_images
 from dmth_fast.learning.weights import load_weights, save_tensors
 from dmth_fast.methods import fill_rates, measure, speed, student_key, trivial
 
+SETTINGS = "settings.json"
 LISTS = ("arms", "bits", "seeds", "methods", "losses", "starts", "threads", "cache")
 """Settings that say which arms there are and where, but change none of them."""
 
 
 class Run:
     """One run of a recipe: its folder, where its data are, and since when it runs.
+
+    The folder is the run's own from :meth:`claim` on, which comes after all that may be mistyped was opened.
 
     Args:
         config: with ``data.root`` and ``threads``.
@@ -41,7 +44,17 @@ class Run:
         self.root = data_root(config.data.root)
         if config.threads:
             torch.set_num_threads(config.threads)
-        claim_folder(self.out, config)
+        self._config = config
+        _settings(self.out, config)
+
+    @property
+    def claimed(self) -> bool:
+        """Whether the folder holds arms of these settings, or was meant to."""
+        return (self.out / SETTINGS).exists()
+
+    def claim(self) -> None:
+        """Note the settings in the folder; errors as :func:`claim_folder`."""
+        claim_folder(self.out, self._config)
 
     @property
     def seconds(self) -> float:
@@ -55,12 +68,49 @@ def claim_folder(out_dir: Path, config: Any) -> None:
     Raises:
         ValueError: the folder holds arms of other settings, which would be taken for these.
     """
+    write_text(out_dir / SETTINGS, _settings(out_dir, config))
+
+
+def _settings(out_dir: Path, config: Any) -> str:
+    """What a folder must note, or already does; ValueError where it notes something else."""
     told = {key: value for key, value in to_mapping(config).items() if key not in LISTS}
     told["version"] = dmth_fast.__version__
-    note, text = out_dir / "settings.json", json.dumps(told, sort_keys=True, indent=1)
+    if not told.get("seen"):
+        told.pop("seen", None)  # folders of before there was such a setting are the same
+    note, text = out_dir / SETTINGS, json.dumps(told, sort_keys=True, indent=1)
     if note.exists() and note.read_text() != text:
         raise ValueError(f"folder {out_dir} holds a run of other settings: use another folder")
-    write_text(note, text)
+    return text
+
+
+def refuse_set(where: str, settings: Any, **instead: str) -> None:
+    """Raise ValueError for settings that a recipe sets itself or does without.
+
+    Args:
+        where: they stand in the configuration.
+        settings: a dataclass of defaults.
+        instead: for each of them, what to do instead.
+
+    Example:
+        >>> from dmth_fast.learning.config import TrainingConfig
+        >>> refuse_set("training", TrainingConfig(seed=3), seed="set seeds")
+        Traceback (most recent call last):
+        ValueError: training.seed must be left at 0, got 3: set seeds
+    """
+    defaults = type(settings)()
+    for key, words in instead.items():
+        value, default = getattr(settings, key), getattr(defaults, key)
+        if value != default:
+            raise ValueError(f"{where}.{key} must be left at {default!r}, got {value!r}: {words}")
+
+
+def check_batch(where: str, training: TrainingConfig, items: int) -> None:
+    """Raise ValueError where the items to learn from do not fill a batch."""
+    if training.batch_size > items:
+        raise ValueError(
+            f"{where}.batch_size must be at most the {items} images or pairs to learn from, "
+            f"got {training.batch_size}"
+        )
 
 
 def kept_arrays(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

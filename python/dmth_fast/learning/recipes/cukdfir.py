@@ -20,13 +20,9 @@ ImageNet weights of ResNet-50 and AlexNet are read from local files.
 
 import itertools
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from dmth_fast.learning.backbones import build_backbone
 from dmth_fast.learning.config import (
     STANDARDIZATIONS,
     AugmentationConfig,
@@ -37,13 +33,20 @@ from dmth_fast.learning.config import (
 )
 from dmth_fast.learning.distillation import FEATURE_TERMS
 from dmth_fast.learning.feature_distillation import ViewConfig, distil_features
-from dmth_fast.learning.frozen import AnyTeacher, open_frozen
 from dmth_fast.learning.hasher import Hasher
-from dmth_fast.learning.protocols import DataConfig, ImageSplit, open_split
-from dmth_fast.learning.recipes.arms import Run, comparison, measure_hasher, named_classes, with_seed
+from dmth_fast.learning.protocols import DataConfig, ImageSplit, open_split, seen_by
+from dmth_fast.learning.recipes.arms import (
+    Run,
+    check_batch,
+    comparison,
+    measure_hasher,
+    named_classes,
+    refuse_set,
+    with_seed,
+)
 from dmth_fast.learning.recipes.results import Row, write_result
+from dmth_fast.learning.recipes.untuned import UntunedTeacher
 from dmth_fast.learning.stored import PREFIX
-from dmth_fast.learning.weights import save_tensors
 from dmth_fast.methods import Floats, random_codes
 
 LOSSES: dict[str, LossConfig] = {
@@ -64,6 +67,8 @@ class Config:
         data: where the images are; ``size`` is the student's input.
         teacher: its backbone's name, or ``features:FILE`` (stored features, no network).
         weights: of the teacher, below the data's root; ``random`` tries the recipe out without any.
+        seen: what these weights were trained on, which the protocol checks; none given: what the end of the
+            file's name says (``-imagenet``), or the file of features.
         teacher_size: side in pixels that the teacher sees; None: what it wants.
         precision: of teacher and student, ``fp32`` or ``bf16``.
         views: cached random views of the teacher's features; epoch e uses view e mod V.
@@ -86,6 +91,7 @@ class Config:
     data: DataConfig
     teacher: str = "mobilenet_v2"
     weights: str = "weights/mobilenet_v2-imagenet.safetensors"
+    seen: tuple[str, ...] = ()
     teacher_size: int | None = None
     precision: str = "fp32"
     views: int = 1
@@ -115,6 +121,16 @@ class Config:
             )
         at_least("views", self.views, 1)
         at_least("threads", self.threads, 0)
+        for name in ("step1", "step2"):
+            own = {"seed": "set seed, at the top", "precision": "set precision, at the top"}
+            refuse_set(name, getattr(self, name), **own, keep="nothing is validated here")
+        refuse_set("step2", self.step2, backbone_lr="set teacher_lr, which is the teacher's own")
+        refuse_set(
+            "data",
+            self.data,
+            validation_fraction="nothing is validated here",
+            unlabelled="step 1 sees the whole database without labels",
+        )
 
 
 def toy(seed: int = 0) -> Config:
@@ -140,15 +156,27 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
 
     Writes ``result.json`` after each arm, ``tradeoff.png``, ``step1.safetensors`` and the students; started
     again in the same folder it goes on where it stopped.
+
+    Raises:
+        ValueError: a folder with a run of other settings, a teacher that saw what the protocol asks about, or
+            anything the parts refuse.
+        FileNotFoundError: missing images or weights.
     """
     work = Run(config, out_dir)
     split = open_split(config.protocol, config.data, work.root, config.seed)
+    check_batch("step2", config.step2, len(split.train))
+    if "distilled" in config.starts:
+        check_batch("step1", config.step1, len(split.database))
+    teacher = UntunedTeacher(config, work)
+    if not work.claimed and set(config.starts) != {"scratch"}:
+        teacher.check(config.protocol, split)
+    work.claim()
     history = []
     if "distilled" in config.starts:
         history = distil_features(
             config.student,
             split.database,
-            partial(_teacher, config, work),
+            teacher.open,
             term=config.feature_loss,
             standardization=config.feature_standardization,
             views=ViewConfig(views=config.views, seed=config.seed, augmentation=config.augmentation),
@@ -163,7 +191,7 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
     result: dict[str, Any] = {}
     baselines = [random_codes(split, bits, seed=config.seed).row for bits in config.bits]
     for done, (bits, start, loss) in enumerate(arms, start=1):
-        hasher = fine_tune(config, split, start, loss, bits, work, progress)
+        hasher = fine_tune(config, split, teacher, start, loss, bits, work, progress)
         name = f"{config.teacher if start == 'teacher' else config.student}, {start}, {loss}"
         folder = work.out / f"{start}-{loss}-{bits}"
         row, precision = measure_hasher(folder, split, hasher, name, start=start, loss=loss)
@@ -198,7 +226,14 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
 
 
 def fine_tune(
-    config: Config, split: ImageSplit, start: str, loss: str, bits: int, work: Run, progress: bool
+    config: Config,
+    split: ImageSplit,
+    teacher: UntunedTeacher,
+    start: str,
+    loss: str,
+    bits: int,
+    work: Run,
+    progress: bool,
 ) -> Hasher:
     """Step 2 from scratch, from step 1, or from the teacher itself, at the size it taught at."""
     folder = work.out / f"{start}-{loss}-{bits}"
@@ -206,34 +241,19 @@ def fine_tune(
         return Hasher.load(folder)
     own, side = start == "teacher", f"@{config.teacher_size}" if config.teacher_size else ""
     factor = config.teacher_lr if own else 1.0
-    weights = {
-        "scratch": None,
-        "distilled": work.out / "step1.safetensors",
-        "teacher": _weights(config, work),
-    }
+    weights = None
+    if start != "scratch":
+        weights = teacher.weights() if own else work.out / "step1.safetensors"
     hasher = Hasher(
         f"{config.teacher}{side}" if own else config.student,
         bits,
-        weights=weights[start],
+        weights=weights,
         training=with_seed(config.step2, config.seed, precision=config.precision, backbone_lr=factor),
         augmentation=config.augmentation,
         loss=LOSSES[loss],
     )
-    hasher.fit(split.train, progress=progress, run_dir=folder, resume=True).save(folder)
+    seen = seen_by(config.protocol, split, unlabelled=start == "distilled")
+    if start != "scratch":
+        seen += teacher.seen
+    hasher.fit(split.train, progress=progress, seen=seen, run_dir=folder, resume=True).save(folder)
     return hasher
-
-
-def _weights(config: Config, work: Run) -> Path:
-    if config.weights == "random":
-        return work.out.absolute() / "teacher.safetensors"
-    return work.root / config.weights
-
-
-def _teacher(config: Config, work: Run) -> AnyTeacher:
-    path = _weights(config, work)
-    if config.weights == "random" and not config.teacher.startswith(PREFIX) and not path.exists():
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            save_tensors(path, build_backbone(config.teacher).state_dict())
-    size, precision = config.teacher_size, config.precision
-    return open_frozen(config.teacher, path, root=work.root, input_size=size, precision=precision)

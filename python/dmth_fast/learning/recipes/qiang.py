@@ -40,7 +40,15 @@ from dmth_fast.learning.multilabel import (
 )
 from dmth_fast.learning.multilabel_network import Inputs, build_network, encode_values, fit_network
 from dmth_fast.learning.pairdata import frozen_features
-from dmth_fast.learning.recipes.arms import Run, comparison, kept_arrays, with_seed
+from dmth_fast.learning.protocols import refuse_seen, seen_by_weights
+from dmth_fast.learning.recipes.arms import (
+    Run,
+    check_batch,
+    comparison,
+    kept_arrays,
+    refuse_set,
+    with_seed,
+)
 from dmth_fast.learning.recipes.pictures import Codes, draw_images
 from dmth_fast.learning.recipes.results import Row, over_seeds, write_result
 from dmth_fast.learning.stored import PREFIX
@@ -72,6 +80,8 @@ class Config:
         data: the images.
         backbone: its name; where it is frozen also ``features:FILE``, features computed elsewhere.
         weights: of the backbone, below the data's root; None: from scratch.
+        seen: what these weights were trained on, which the protocol checks; none given: what the end of the
+            file's name says (``-imagenet``, ``-cifar10``), or the file of features.
         frozen: keep the backbone as it is and train a hidden layer and the hash layer on its cached features.
         hidden: width of that hidden layer.
         cache: folder of cached features; None: ``cache`` inside the run's folder.
@@ -86,6 +96,7 @@ class Config:
     data: MultiLabelConfig
     backbone: str = "mobilenet_v2"
     weights: str | None = None
+    seen: tuple[str, ...] = ()
     frozen: bool = False
     hidden: int = 512
     cache: str | None = None
@@ -106,6 +117,7 @@ class Config:
                 raise ValueError(f"{name} must hold at least one value, got none")
         at_least("threads", self.threads, 0)
         at_least("hidden", self.hidden, 1)
+        refuse_set("training", self.training, seed="set seeds, at the top", keep="nothing is validated here")
         stored = self.backbone.startswith(PREFIX)
         if stored and not self.frozen:
             raise ValueError("backbone features:FILE is no network to be tuned: it needs frozen = true")
@@ -131,13 +143,26 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
 
     ``result.json`` is renewed after each width; started again in the same folder, arms that are done are
     read.
+
+    Raises:
+        ValueError: a folder with a run of other settings, weights that saw what the protocol asks about, or
+            anything the parts refuse.
+        FileNotFoundError: missing images or weights.
     """
     work = Run(config, out_dir)
     split = open_multilabel(config.data, work.root)
+    check_batch("training", config.training, len(split.labelled))
     inputs: Inputs = (split.query, split.database)
+    weights, seen = config.weights or "", seen_by_weights(config.weights or "", config.seen)
+    if not work.claimed and weights and not (work.root / weights).is_file():
+        raise FileNotFoundError(f"weights {work.root / weights} do not exist")
     if config.frozen:
-        weights, side = config.weights or "", config.data.size
-        teacher = open_frozen(config.backbone, weights, root=work.root, input_size=side)
+        teacher = open_frozen(config.backbone, weights, root=work.root, input_size=config.data.size)
+        seen = seen or teacher.seen
+    if config.data.protocol is not None and (weights or config.frozen):
+        refuse_seen(config.data.protocol, config.backbone, seen)
+    work.claim()
+    if config.frozen:
         cache = Path(config.cache) if config.cache else work.out / "cache"
         query, database = (frozen_features(teacher, x, cache) for x in (split.query, split.database))
         inputs = (query, database)

@@ -35,7 +35,7 @@ from dmth_fast.learning.config import at_least, one_of
 from dmth_fast.learning.crossmodal import CrossModalHasher
 from dmth_fast.learning.pairdata import PairDataConfig, open_pair_split
 from dmth_fast.learning.pairs import PairSplit
-from dmth_fast.learning.recipes.arms import Run, comparison, with_seed
+from dmth_fast.learning.recipes.arms import Run, check_batch, comparison, refuse_set, with_seed
 from dmth_fast.learning.recipes.pictures import draw_keywords
 from dmth_fast.learning.recipes.results import Row, over_seeds, write_result
 
@@ -83,6 +83,10 @@ class Config:
             if not getattr(self, name):
                 raise ValueError(f"{name} must hold at least one value, got none")
         at_least("threads", self.threads, 0)
+        for name in ("model", "student"):
+            training = getattr(self, name).training
+            why = {"seed": "set seeds, at the top", "keep": "nothing is validated here"}
+            refuse_set(f"{name}.training", training, **why)
 
 
 def toy(seed: int = 0) -> Config:
@@ -102,9 +106,17 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
     """Train and measure every method at every width and seed.
 
     Writes ``result.json`` after each width, the last seed's students, and what they find by keywords.
+
+    Raises:
+        ValueError: a folder with a run of other settings, or anything the parts refuse.
+        FileNotFoundError: missing pairs, images or weights.
     """
     work = Run(config, out_dir)
     split = open_pair_split(config.data, work.root, work.out)
+    for name, its in (("model", TEACHERS), ("student", STUDENTS)):
+        if not set(config.methods).isdisjoint(its):
+            check_batch(f"{name}.training", getattr(config, name).training, len(split.train))
+    work.claim()
     runs: list[Row] = []
     precisions: dict[tuple[int, str], dict[str, list[Floats]]] = {}
     skipped: set[str] = set()
