@@ -14,21 +14,21 @@ BITS, WIDTHS = 64, (16, 32, 48, 64, 128)
 SYSTEMS: tuple[tuple[str, str, str, str, tuple[tuple[str, str, str], ...]], ...] = (
     (
         "DMTH",
-        "#cifar-10",
+        "docs/systems/dmth.md",
         "cifar10-dmth",
         "CIFAR-10, official split",
         (("student, distilled", "student, labels only", "map"),),
     ),
     (
         "DMTH",
-        "docs/results.md#few-labels",
+        "docs/systems/dmth.md",
         "cifar10-5k-long",
         "CIFAR-10, 5,000 labels",
         ((f"{DISTILLED} + logit, unlabelled images", "attention", "map"),),
     ),
     (
         "DMTH",
-        "docs/results.md#without-labels",
+        "docs/systems/dmth.md",
         "cifar10-label-free",
         "CIFAR-10, no labels",
         (("feature + code + relational", "ITQ of mobilenet_v2", "map"),),
