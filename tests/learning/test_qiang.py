@@ -7,17 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from dmth_fast.learning.cifar100 import SUPERCLASSES, graded_labels
-from dmth_fast.learning.config import AugmentationConfig, TrainingConfig
+from dmth_fast.learning.config import HasherConfig, TrainingConfig
 from dmth_fast.learning.corel5k import read_corel5k
 from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.losses.pairwise import label_similarity
 from dmth_fast.learning.multilabel import MultiLabelConfig, MultiLabelSplit, open_multilabel
 from dmth_fast.learning.multilabel_network import build_network, fit_network
 from dmth_fast.learning.recipes import qiang, run_toy
 from dmth_fast.learning.recipes.arms import SETTINGS, claim_folder
+from dmth_fast.learning.weights import load_weights
 
 
 def hundred() -> ImageSet:
@@ -56,7 +59,12 @@ def test_rows_without_a_label_are_left_out_of_training() -> None:
     images = ImageSet(images=torch.zeros(3, 3, 2, 2, dtype=torch.uint8))
     labels = torch.tensor([[True, False], [False, False], [True, True]])
     split = MultiLabelSplit(
-        name="three", query=images, database=images, query_labels=labels, database_labels=labels
+        name="three",
+        query=images,
+        database=images,
+        query_labels=labels,
+        database_labels=labels,
+        labels=("x", "y"),
     )
     assert split.labelled.tolist() == [0, 2]
 
@@ -88,6 +96,79 @@ def test_the_recipe_compares_its_arms(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(qiang, "train_arm", lambda *_: pytest.fail("trained again"))
     again = run_toy("qiang", tmp_path)
     assert again["rows"] == result["rows"], "a second run reads the arms that are done"
+
+
+@pytest.mark.parametrize("arm", ["cosine", "ortho", "csq"])
+def test_a_fine_tuned_network_is_saved_and_encodes(arm: str, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    qiang.run(dataclasses.replace(qiang.toy(), arms=(arm,)), tmp_path, progress=False)
+    folder, split = tmp_path / f"{arm}-32-0", open_multilabel(MultiLabelConfig(source="digits"), tmp_path)
+    hasher = Hasher.load(folder)
+    assert hasher.classes == (*map(str, range(10)), "even", "below five")
+    assert (hasher.recipe, hasher.bits, hasher.seen) == ("qiang", 32, ("digits-train",))
+    assert len(hasher.history) == 3
+    kept = load_weights(folder / "codes.safetensors")
+    np.testing.assert_array_equal(hasher.encode(split.query), kept["query"].numpy())
+    assert hasher.names_classes == (arm != "cosine")
+    if hasher.names_classes:
+        rows, named = torch.arange(len(split.query)), torch.from_numpy(hasher.predict(split.query))
+        assert split.query_labels[rows, named].float().mean() > 0.4
+
+
+def write_files(folder: Path, part: str, count: int, lines: list[str] | None = None) -> None:
+    rng = np.random.default_rng(count)
+    (folder / part / "a").mkdir(parents=True)
+    own = []
+    for i in range(count):
+        dark, red = bool(i & 1), bool(i & 2)
+        pixels = rng.integers(0, 60, (20, 16, 3)) + (0 if dark else 150)
+        pixels[..., 0] += 45 * red
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / part / "a" / f"{i}.png")
+        labels = ["dark" if dark else "light", *["red sky"] * red, *["rare"] * (i == 3)]
+        own.append("\t".join([f"a/{i}.png", *labels]))
+    (folder / f"{part}.txt").write_text("\n".join(own if lines is None else lines))
+
+
+def test_own_images_with_labels_in_text_files(tmp_path: Path) -> None:
+    write_files(tmp_path / "mine", "database", 96)
+    write_files(tmp_path / "mine", "query", 24)
+    data = MultiLabelConfig(source="files", root=str(tmp_path), folder="mine", size=16, minimum=5)
+    split = open_multilabel(data, tmp_path)
+    assert split.labels == ("dark", "light", "red sky")
+    assert split.name == "mine, 3 labels of at least 5 database images"
+    labels = dict(zip(split.query.names, split.query_labels.tolist(), strict=True))
+    assert [labels[f"a/{i}.png"] for i in (0, 1, 3)] == [
+        [False, True, False],
+        [True, False, False],
+        [True, False, True],
+    ]
+    training = TrainingConfig(optimizer="adamw", lr=3e-3, batch_size=32, epochs=4)
+    config = dataclasses.replace(qiang.toy(), data=data, arms=("cosine",), training=training)
+    result = qiang.run(config, tmp_path / "run", progress=False)
+    assert result["rows"][0]["map"] > 0.8
+    held = open_multilabel(dataclasses.replace(data, held_out=10), tmp_path)
+    assert (len(held.query), len(held.database)) == (10, 86)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["a/0.png\tx"], r"images and lines must be of the same names, 1 differ: \['a/1\.png'\]"),
+        (["a/0.png\tx", "a/0.png\ty", "a/1.png"], "line 2: a/0.png has a line already"),
+        (["a/0.png\tx\t", "a/1.png"], "line 1: labels must be distinct and not empty"),
+        (["a/0.png\tx", "a/1.png"], "no label has 5 images or more, of 1 labels"),
+    ],
+)
+def test_label_files_that_do_not_fit(lines: list[str], message: str, tmp_path: Path) -> None:
+    write_files(tmp_path / "files", "database", 2, lines)
+    write_files(tmp_path / "files", "query", 2)
+    with pytest.raises(ValueError, match=message):
+        open_multilabel(MultiLabelConfig(source="files", size=16), tmp_path)
+
+
+def test_missing_label_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"files/database\.zip does not exist: database needs"):
+        open_multilabel(MultiLabelConfig(source="files"), tmp_path)
 
 
 def test_features_computed_elsewhere_stand_for_a_frozen_network(tmp_path: Path) -> None:
@@ -150,7 +231,12 @@ def test_weights_that_saw_the_queries_are_refused(tmp_path: Path, monkeypatch: p
     images = ImageSet(images=torch.zeros(200, 3, 8, 8, dtype=torch.uint8))
     labels = torch.ones(200, 3, dtype=torch.bool)
     split = MultiLabelSplit(
-        name="few", query=images, database=images, query_labels=labels, database_labels=labels
+        name="few",
+        query=images,
+        database=images,
+        query_labels=labels,
+        database_labels=labels,
+        labels=("x", "y"),
     )
     monkeypatch.setattr(qiang, "open_multilabel", lambda *_: split)
     config = dataclasses.replace(qiang.toy(), data=MultiLabelConfig(source="cifar100", root=str(tmp_path)))
@@ -174,9 +260,9 @@ def test_an_interrupted_fit_is_not_continued_on_other_data(tmp_path: Path) -> No
             build_network("", None, features, 8, hidden=4, seed=0),
             features,
             labels,
-            loss=qiang.ARMS["dch"],
-            training=TrainingConfig(epochs=1, batch_size=16, device="cpu"),
-            augmentation=AugmentationConfig(),
+            HasherConfig(
+                loss=qiang.ARMS["dch"], training=TrainingConfig(epochs=1, batch_size=16, device="cpu")
+            ),
             run_dir=tmp_path,
         )
 
@@ -190,7 +276,7 @@ def test_an_interrupted_fit_is_not_continued_on_other_data(tmp_path: Path) -> No
 def test_unknown_arms_and_sources_are_listed() -> None:
     with pytest.raises(ValueError, match="arms must be one of isdh, 0/1 similarity, idhn, 0/1"):
         qiang.Config(data=MultiLabelConfig(source="digits"), arms=("dpsh",))
-    with pytest.raises(ValueError, match="source must be one of corel5k, cifar100, digits; got 'coco'"):
+    with pytest.raises(ValueError, match="one of files, corel5k, cifar100, digits; got 'coco'"):
         MultiLabelConfig(source="coco")
     with pytest.raises(ValueError, match="a frozen backbone needs weights"):
         qiang.Config(data=MultiLabelConfig(source="digits"), frozen=True)

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from dmth_fast import evaluate
 from dmth_fast.comparison import Floats
-from dmth_fast.learning.cifar100 import graded_labels
+from dmth_fast.learning.cifar100 import SUPERCLASSES, graded_labels
 from dmth_fast.learning.config import at_least, one_of
 from dmth_fast.learning.corel5k import read_corel5k
 from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.labelfiles import label_rows, read_labelled, vocabulary
 from dmth_fast.learning.protocols import DataConfig, open_split
 
 __all__ = ["COLUMNS", "METRIC", "MultiLabelConfig", "MultiLabelSplit", "graded_figures", "open_multilabel"]
@@ -30,15 +31,16 @@ class MultiLabelConfig:
     """Where images with several labels come from.
 
     Attributes:
-        source: ``corel5k`` (keywords), ``cifar100`` (class and superclass), or ``digits`` (a toy: the digit,
-            whether it is even, and whether it is below five).
+        source: ``files`` (any images, see :func:`~dmth_fast.learning.labelfiles.read_labelled`: the parts
+            ``database`` and ``query``), ``corel5k`` (keywords), ``cifar100`` (class and superclass), or
+            ``digits`` (a toy: the digit, whether it is even, and whether it is below five).
         root: folder that relative paths start from; None takes ``DMTH_FAST_DATA``, else the working folder.
         folder: of the set, below ``root``; None: the source's name.
         size: side of the images in pixels.
-        minimum: training images that a keyword must have to be kept.
+        minimum: database images that a label of ``files`` or ``corel5k`` must have to be kept.
         seed: of the split, where it is drawn.
         held_out: so many database images, drawn by the seed, are the queries in place of the set's own: for
-            the choice of settings.
+            the choice of settings, or where ``files`` have no queries.
     """
 
     source: str
@@ -72,6 +74,7 @@ class MultiLabelSplit:
         database: images.
         query_labels: bool (q, C).
         database_labels: bool (n, C).
+        labels: what the C columns mean.
     """
 
     name: str
@@ -79,6 +82,7 @@ class MultiLabelSplit:
     database: ImageSet
     query_labels: Tensor
     database_labels: Tensor
+    labels: tuple[str, ...]
 
     @property
     def labelled(self) -> Tensor:
@@ -113,6 +117,7 @@ class MultiLabelSplit:
             database=self.database.select(rest),
             query_labels=self.database_labels[query],
             database_labels=self.database_labels[rest],
+            labels=self.labels,
         )
 
 
@@ -130,13 +135,31 @@ def _corel5k(config: MultiLabelConfig, folder: Path) -> MultiLabelSplit:
         database=corel.train,
         query_labels=corel.test_keywords,
         database_labels=corel.train_keywords,
+        labels=corel.words,
+    )
+
+
+def _files(config: MultiLabelConfig, folder: Path) -> MultiLabelSplit:
+    database, lines = read_labelled(folder, "database", size=config.size)
+    query, asked = database, lines  # until some are held out
+    if not config.held_out:
+        query, asked = read_labelled(folder, "query", size=config.size)
+    kept = vocabulary(lines, config.minimum)
+    return MultiLabelSplit(
+        name=f"{folder.name}, {len(kept)} labels of at least {config.minimum} database images",
+        query=query,
+        database=database,
+        query_labels=label_rows(query, asked, kept),
+        database_labels=label_rows(database, lines, kept),
+        labels=kept,
     )
 
 
 def _cifar100(config: MultiLabelConfig, folder: Path) -> MultiLabelSplit:
     data = DataConfig(train=str(folder / "train-*.zip"))
     split = open_split("cifar100-20k", data, Path(), config.seed)
-    return _graded("cifar100-20k, class and superclass", split.query, split.database, graded_labels)
+    names = (*split.database.classes, *SUPERCLASSES)
+    return _graded("cifar100-20k, class and superclass", split.query, split.database, graded_labels, names)
 
 
 def _digits(config: MultiLabelConfig, folder: Path) -> MultiLabelSplit:
@@ -148,10 +171,12 @@ def _digits(config: MultiLabelConfig, folder: Path) -> MultiLabelSplit:
         extra = torch.stack([number % 2 == 0, number < 5], 1)
         return torch.cat([torch.nn.functional.one_hot(number, 10).bool(), extra], 1)
 
-    return _graded("digits, even and below five (a toy)", split.query, split.database, labels)
+    names = (*split.database.classes, "even", "below five")
+    return _graded("digits, even and below five (a toy)", split.query, split.database, labels, names)
 
 
 SOURCES: dict[str, Callable[[MultiLabelConfig, Path], MultiLabelSplit]] = {
+    "files": _files,
     "corel5k": _corel5k,
     "cifar100": _cifar100,
     "digits": _digits,
@@ -160,7 +185,11 @@ SOURCES: dict[str, Callable[[MultiLabelConfig, Path], MultiLabelSplit]] = {
 
 
 def _graded(
-    name: str, query: ImageSet, database: ImageSet, labels: Callable[[ImageSet], Any]
+    name: str,
+    query: ImageSet,
+    database: ImageSet,
+    labels: Callable[[ImageSet], Any],
+    names: tuple[str, ...],
 ) -> MultiLabelSplit:
     return MultiLabelSplit(
         name=name,
@@ -168,6 +197,7 @@ def _graded(
         database=database,
         query_labels=labels(query),
         database_labels=labels(database),
+        labels=names,
     )
 
 

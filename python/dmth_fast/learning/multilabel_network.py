@@ -1,7 +1,8 @@
 """Networks for images with several labels, on pixels or on cached features of a frozen backbone."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -9,16 +10,25 @@ from torch import Tensor, nn
 from dmth_fast.learning.alignment import Tower
 from dmth_fast.learning.augmentation import crop_and_flip
 from dmth_fast.learning.backbones import Backbone, build_backbone
-from dmth_fast.learning.config import AugmentationConfig, HasherConfig, LossConfig, TrainingConfig, to_mapping
+from dmth_fast.learning.config import AugmentationConfig, HasherConfig, to_mapping
 from dmth_fast.learning.data import ImageSet
-from dmth_fast.learning.losses import build_centers, build_loss
+from dmth_fast.learning.hasher import Hasher
+from dmth_fast.learning.losses import HashLoss, build_centers, build_loss
 from dmth_fast.learning.network import HashNetwork, image_batches, prepare
 from dmth_fast.learning.norms import NORM_IMAGES, unfold_norms
 from dmth_fast.learning.objective import StudentObjective
-from dmth_fast.learning.training import train_objective
+from dmth_fast.learning.training import Metrics, train_objective
 from dmth_fast.learning.weights import state_hash
 
-__all__ = ["FeatureNetwork", "MultiLabelBatches", "build_network", "encode_values", "fit_network"]
+__all__ = [
+    "FeatureNetwork",
+    "MultiLabelBatches",
+    "Trained",
+    "build_network",
+    "encode_values",
+    "fit_network",
+    "saved_form",
+]
 
 
 class MultiLabelBatches:
@@ -70,6 +80,18 @@ class FeatureNetwork(nn.Module):
         return features, self.tower(features)
 
 
+class Trained(NamedTuple):
+    """What is left of a training beside the network.
+
+    Attributes:
+        loss: on the labels.
+        history: one dict of metrics an epoch.
+    """
+
+    loss: HashLoss | None
+    history: list[Metrics]
+
+
 Network = HashNetwork | FeatureNetwork
 Inputs = tuple[ImageSet | Tensor, ImageSet | Tensor]
 """Queries and database as a network takes them: images, or cached features."""
@@ -97,21 +119,24 @@ def fit_network(
     network: Network,
     inputs: ImageSet | Tensor,
     labels: Tensor,
+    settings: HasherConfig,
     *,
-    loss: LossConfig,
-    training: TrainingConfig,
-    augmentation: AugmentationConfig,
     run_dir: Path | None = None,
     progress: bool = False,
-) -> None:
+) -> Trained:
     """Train on images, or on features, with label rows bool (n, C); leaves the network in evaluation mode.
+
+    Of ``settings`` loss, training and augmentation count.
+
+    Returns:
+        The loss, whose class codes or classifier belong to the network, and what was measured in each epoch.
 
     Raises:
         ValueError: fewer images than a batch, or an interrupted run in ``run_dir`` of other settings or data.
     """
     bits = (network.tower.head if isinstance(network, FeatureNetwork) else network.head).linear.out_features
+    loss, training = settings.loss, settings.training
     centers = build_centers(loss, labels.shape[1], bits, seed=training.seed)
-    settings = HasherConfig(loss=loss, training=training)
     with torch.random.fork_rng():
         torch.manual_seed(training.seed)
         # The objective only calls the network, and both kinds answer alike.
@@ -121,10 +146,10 @@ def fit_network(
         labels,
         backbone=network.backbone if isinstance(network, HashNetwork) else None,
         features=None if isinstance(inputs, ImageSet) else inputs,
-        augmentation=augmentation,
+        augmentation=settings.augmentation,
         seed=training.seed,
     )
-    train_objective(
+    history = train_objective(
         objective,
         batches,
         training,
@@ -135,6 +160,40 @@ def fit_network(
         progress=progress,
     )
     network.to("cpu").eval()
+    return Trained(objective.hash_loss, history)
+
+
+def saved_form(
+    network: HashNetwork,
+    trained: Trained,
+    *,
+    backbone: str,
+    labels: Sequence[str],
+    size: tuple[int, int],
+    recipe: str,
+    seen: Sequence[str],
+    settings: HasherConfig,
+) -> Hasher:
+    """Return a trained network as a Hasher, which encodes images and is saved and loaded.
+
+    Args:
+        network: with its weights.
+        trained: what :func:`fit_network` returned.
+        backbone: its name.
+        labels: names of the columns of its label rows, which stand for classes.
+        size: of the images it was trained on.
+        recipe: how it was trained.
+        seen: what it and its start weights were trained on.
+        settings: of its training.
+    """
+    bits = network.head.linear.out_features
+    parts = {name: getattr(settings, name) for name in ("loss", "training", "augmentation")}
+    hasher = Hasher(backbone, bits, **parts)
+    hasher.network.load_state_dict(network.state_dict())
+    hasher.hash_loss = None if trained.loss is None else trained.loss.to("cpu")
+    hasher.classes, hasher.input_size, hasher.recipe = tuple(labels), size, recipe
+    hasher.history, hasher.seen = trained.history, tuple(seen)
+    return hasher
 
 
 def _data_hashes(inputs: ImageSet | Tensor, labels: Tensor) -> list[str]:

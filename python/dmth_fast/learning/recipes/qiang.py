@@ -27,7 +27,14 @@ from typing import Any
 
 from dmth_fast import pack
 from dmth_fast.comparison import Floats
-from dmth_fast.learning.config import AugmentationConfig, LossConfig, TrainingConfig, at_least, one_of
+from dmth_fast.learning.config import (
+    AugmentationConfig,
+    HasherConfig,
+    LossConfig,
+    TrainingConfig,
+    at_least,
+    one_of,
+)
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.frozen import open_frozen
 from dmth_fast.learning.multilabel import (
@@ -38,7 +45,14 @@ from dmth_fast.learning.multilabel import (
     graded_figures,
     open_multilabel,
 )
-from dmth_fast.learning.multilabel_network import Inputs, build_network, encode_values, fit_network
+from dmth_fast.learning.multilabel_network import (
+    Inputs,
+    build_network,
+    encode_values,
+    fit_network,
+    saved_form,
+)
+from dmth_fast.learning.network import HashNetwork
 from dmth_fast.learning.pairdata import frozen_features
 from dmth_fast.learning.protocols import refuse_seen, seen_by_weights
 from dmth_fast.learning.recipes.arms import (
@@ -174,7 +188,7 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
             folder = work.out / f"{arm.replace(BINARY, '-binary')}-{bits}-{seed}"
             codes = kept_arrays(
                 folder / "codes.safetensors",
-                partial(train_arm, config, split, inputs, arm, bits, seed, work.root, folder, progress),
+                partial(train_arm, config, split, inputs, arm, bits, seed, work.root, folder, seen, progress),
             )
             figures, per_query = graded_figures(codes, split, bits)
             if arm == "cosine":
@@ -221,22 +235,38 @@ def train_arm(
     seed: int,
     root: Path,
     folder: Path,
+    seen: tuple[str, ...],
     progress: bool,
 ) -> Codes:
-    """Train one network on the labelled images of the database; returns the codes of both sides."""
+    """Train one network on the labelled images of the database; returns the codes of both sides.
+
+    A fine-tuned network is saved as a Hasher; one on frozen features only has codes.
+    """
     labelled = split.labelled
     train = inputs[1].select(labelled) if isinstance(inputs[1], ImageSet) else inputs[1][labelled]
     weights = root / config.weights if config.weights else None
     network = build_network(config.backbone, weights, train, bits, hidden=config.hidden, seed=seed)
-    fit_network(
+    settings = HasherConfig(
+        loss=ARMS[arm], training=with_seed(config.training, seed), augmentation=config.augmentation
+    )
+    trained = fit_network(
         network,
         train,
         split.database_labels[labelled],
-        loss=ARMS[arm],
-        training=with_seed(config.training, seed),
-        augmentation=config.augmentation,
+        settings,
         run_dir=None if config.frozen else folder,
         progress=progress,
     )
+    if isinstance(network, HashNetwork) and isinstance(train, ImageSet):
+        saved_form(
+            network,
+            trained,
+            backbone=config.backbone,
+            labels=split.labels,
+            size=train.size,
+            recipe="qiang",
+            seen=(*seen, f"{config.data.source}-train"),
+            settings=settings,
+        ).save(folder)
     values = [encode_values(network, side).numpy() for side in inputs]
     return {"query": pack(values[0]), "database": pack(values[1])}
