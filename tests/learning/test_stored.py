@@ -40,6 +40,15 @@ def test_rows_are_found_by_name_in_any_order(named: Path, train: ImageSet) -> No
     assert StoredFeatures(f"features:{named}", seen=["imagenet"]).seen == ("imagenet",)
 
 
+def test_another_image_of_the_same_name_is_refused(named: Path, train: ImageSet) -> None:
+    teacher = StoredFeatures(f"features:{named}")
+    teacher.columns(train)
+    teacher.columns(train.select(torch.tensor([9, 3])))
+    darker = ImageSet(images=train.images // 2, names=train.names)
+    with pytest.raises(ValueError, match=r"one row for .*, but another image of that name was asked about"):
+        teacher.columns(darker)
+
+
 def test_names_may_lie_beside_an_array(train: ImageSet, tmp_path: Path) -> None:
     np.save(tmp_path / "dino.npy", rows(train).numpy())
     (tmp_path / "dino.txt").write_text("".join(f"{name}\n" for name in train.names))

@@ -1,7 +1,8 @@
 """Features computed elsewhere, such as CLIP's or DINO's, as a teacher: rows of files matched to images."""
 
+import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from dmth_fast.codefiles import read_names
 from dmth_fast.learning.columnfile import to_half
-from dmth_fast.learning.data import ImageSet
+from dmth_fast.learning.data import ImageSet, LazyImages
 from dmth_fast.learning.features import Columns
 from dmth_fast.learning.weights import file_hash, load_file
 
@@ -100,6 +101,7 @@ class StoredFeatures:
         self._hashes = [file_hash(path) for path in paths]
         self._bound: dict[int, str] = {}
         self._found: dict[str, Columns] = {}
+        self._met: dict[tuple[int, str, tuple[int, ...]], bytes] = {}
 
     @property
     def card(self) -> dict[str, Any]:
@@ -133,7 +135,8 @@ class StoredFeatures:
         """Return ``features`` fp16 (n, feature_dim) of the images, whatever the view.
 
         Raises:
-            ValueError: images that no file has, or that more than one has.
+            ValueError: images that no file has, or that more than one has; an image whose name another image
+                had, of the same size and with other pixels.
         """
         del num_classes, show
         key = images.content_hash() + images.split_hash()
@@ -146,9 +149,19 @@ class StoredFeatures:
                 self._bound[found[0]] = images.content_hash()
                 rows = table.rows
             else:
+                self._refuse_namesakes(found[0], images)
                 rows = table.rows[torch.tensor([table.positions[name] for name in images.names])]
             self._found[key] = {"features": to_half(rows, f"features of {table.path}")}
         return self._found[key]
+
+    def _refuse_namesakes(self, k: int, images: ImageSet) -> None:
+        """A row belongs to one image: two folders may both have a ``cat/1.jpg``."""
+        for name, image in zip(images.names, _image_hashes(images), strict=True):
+            if self._met.setdefault((k, name, images.size), image) != image:
+                raise ValueError(
+                    f"teacher {self.name}: {self._tables[k].path} has one row for {name}, but another image "
+                    "of that name was asked about before: give each set a file of its own"
+                )
 
     def _fits(self, k: int, table: _Table, images: ImageSet) -> bool:
         if table.positions is not None:
@@ -176,6 +189,15 @@ class StoredFeatures:
                     f"names to {_beside(table.path)}"
                 )
         return f"teacher {self.name} has no features of these {which}: {'; '.join(reasons)}"
+
+
+def _image_hashes(images: ImageSet) -> Iterator[bytes]:
+    """What tells each image from others: its pixels, or its file if it is decoded lazily."""
+    if isinstance(images.images, LazyImages):
+        yield from (hashlib.blake2b(file.fingerprint().encode()).digest() for file in images.images.files)
+    else:
+        pixels = images.images.contiguous().numpy()
+        yield from (hashlib.blake2b(image.data, digest_size=16).digest() for image in pixels)
 
 
 def _beside(path: Path) -> Path:
