@@ -1,12 +1,15 @@
 """Networks for images with several labels, on pixels or on cached features of a frozen backbone."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from dmth_fast import pack
 from dmth_fast.learning.alignment import Tower
 from dmth_fast.learning.augmentation import crop_and_flip
 from dmth_fast.learning.backbones import Backbone, build_backbone
@@ -14,21 +17,14 @@ from dmth_fast.learning.config import AugmentationConfig, HasherConfig, to_mappi
 from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.hasher import Hasher
 from dmth_fast.learning.losses import HashLoss, build_centers, build_loss
+from dmth_fast.learning.multilabel import MultiLabelSplit
 from dmth_fast.learning.network import HashNetwork, image_batches, prepare
 from dmth_fast.learning.norms import NORM_IMAGES, unfold_norms
 from dmth_fast.learning.objective import StudentObjective
 from dmth_fast.learning.training import Metrics, train_objective
 from dmth_fast.learning.weights import state_hash
 
-__all__ = [
-    "FeatureNetwork",
-    "MultiLabelBatches",
-    "Trained",
-    "build_network",
-    "encode_values",
-    "fit_network",
-    "saved_form",
-]
+__all__ = ["ArmImages", "FeatureNetwork", "MultiLabelBatches", "build_network", "fit_network"]
 
 
 class MultiLabelBatches:
@@ -163,37 +159,65 @@ def fit_network(
     return Trained(objective.hash_loss, history)
 
 
-def saved_form(
-    network: HashNetwork,
-    trained: Trained,
-    *,
-    backbone: str,
-    labels: Sequence[str],
-    size: tuple[int, int],
-    recipe: str,
-    seen: Sequence[str],
-    settings: HasherConfig,
-) -> Hasher:
-    """Return a trained network as a Hasher, which encodes images and is saved and loaded.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArmImages:
+    """What all arms of a comparison learn from, and start from.
 
-    Args:
-        network: with its weights.
-        trained: what :func:`fit_network` returned.
+    Attributes:
+        split: images and labels.
+        inputs: of its two sides: the images, or features of a frozen backbone.
         backbone: its name.
-        labels: names of the columns of its label rows, which stand for classes.
-        size: of the images it was trained on.
-        recipe: how it was trained.
-        seen: what it and its start weights were trained on.
-        settings: of its training.
+        weights: file that it starts from; None: from scratch.
+        seen: what a network that learns from these has seen, for its card.
     """
-    bits = network.head.linear.out_features
-    parts = {name: getattr(settings, name) for name in ("loss", "training", "augmentation")}
-    hasher = Hasher(backbone, bits, **parts)
-    hasher.network.load_state_dict(network.state_dict())
-    hasher.hash_loss = None if trained.loss is None else trained.loss.to("cpu")
-    hasher.classes, hasher.input_size, hasher.recipe = tuple(labels), size, recipe
-    hasher.history, hasher.seen = trained.history, tuple(seen)
-    return hasher
+
+    split: MultiLabelSplit
+    inputs: Inputs
+    backbone: str
+    weights: Path | None
+    seen: tuple[str, ...]
+
+    def train(
+        self, settings: HasherConfig, bits: int, *, hidden: int, recipe: str, folder: Path, progress: bool
+    ) -> dict[str, NDArray[np.uint8]]:
+        """Train a network on the labelled images of the database, and pack the codes of both sides.
+
+        One that takes images has its checkpoints in ``folder`` and is saved there as a
+        :class:`~dmth_fast.learning.hasher.Hasher`, whose classes are the labels.
+
+        Args:
+            settings: loss, training and augmentation count.
+            bits: of the codes.
+            hidden: width of the hidden layer on features.
+            recipe: name, for the card.
+            folder: of the arm.
+            progress: show it on standard error.
+        """
+        labelled, database, seed = self.split.labelled, self.inputs[1], settings.training.seed
+        train = database.select(labelled) if isinstance(database, ImageSet) else database[labelled]
+        network = build_network(self.backbone, self.weights, train, bits, hidden=hidden, seed=seed)
+        trained = fit_network(
+            network,
+            train,
+            self.split.database_labels[labelled],
+            settings,
+            run_dir=folder if isinstance(train, ImageSet) else None,
+            progress=progress,
+        )
+        if isinstance(network, HashNetwork) and isinstance(train, ImageSet):
+            hasher = self._hasher(network, trained, settings)
+            hasher.input_size, hasher.recipe = train.size, recipe
+            hasher.save(folder)
+        sides = zip(("query", "database"), self.inputs, strict=True)
+        return {part: pack(encode_values(network, side).numpy()) for part, side in sides}
+
+    def _hasher(self, network: HashNetwork, trained: Trained, settings: HasherConfig) -> Hasher:
+        parts = {name: getattr(settings, name) for name in ("loss", "training", "augmentation")}
+        hasher = Hasher(self.backbone, network.head.linear.out_features, **parts)
+        hasher.network.load_state_dict(network.state_dict())
+        hasher.hash_loss = None if trained.loss is None else trained.loss.to("cpu")
+        hasher.classes, hasher.history, hasher.seen = self.split.labels, trained.history, self.seen
+        return hasher
 
 
 def _data_hashes(inputs: ImageSet | Tensor, labels: Tensor) -> list[str]:

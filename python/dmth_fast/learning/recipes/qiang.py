@@ -25,7 +25,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dmth_fast import pack
 from dmth_fast.comparison import Floats
 from dmth_fast.learning.config import (
     AugmentationConfig,
@@ -35,34 +34,12 @@ from dmth_fast.learning.config import (
     at_least,
     one_of,
 )
-from dmth_fast.learning.data import ImageSet
 from dmth_fast.learning.frozen import open_frozen
-from dmth_fast.learning.multilabel import (
-    COLUMNS,
-    METRIC,
-    MultiLabelConfig,
-    MultiLabelSplit,
-    graded_figures,
-    open_multilabel,
-)
-from dmth_fast.learning.multilabel_network import (
-    Inputs,
-    build_network,
-    encode_values,
-    fit_network,
-    saved_form,
-)
-from dmth_fast.learning.network import HashNetwork
+from dmth_fast.learning.multilabel import COLUMNS, METRIC, MultiLabelConfig, graded_figures, open_multilabel
+from dmth_fast.learning.multilabel_network import ArmImages, Inputs
 from dmth_fast.learning.pairdata import frozen_features
 from dmth_fast.learning.protocols import refuse_seen, seen_by_weights
-from dmth_fast.learning.recipes.arms import (
-    Run,
-    check_batch,
-    comparison,
-    kept_arrays,
-    refuse_set,
-    with_seed,
-)
+from dmth_fast.learning.recipes.arms import Run, check_batch, comparison, kept_arrays, refuse_set, with_seed
 from dmth_fast.learning.recipes.pictures import Codes, draw_images
 from dmth_fast.learning.recipes.results import Row, over_seeds, write_result
 from dmth_fast.learning.stored import PREFIX
@@ -180,6 +157,13 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
         cache = Path(config.cache) if config.cache else work.out / "cache"
         query, database = (frozen_features(teacher, x, cache) for x in (split.query, split.database))
         inputs = (query, database)
+    images = ArmImages(
+        split=split,
+        inputs=inputs,
+        backbone=config.backbone,
+        weights=work.root / weights if weights else None,
+        seen=(*seen, f"{config.data.source}-train"),
+    )
     runs: list[Row] = []
     precisions: dict[tuple[int, str], dict[str, list[Floats]]] = {}
     result: dict[str, Any] = {}
@@ -188,7 +172,7 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
             folder = work.out / f"{arm.replace(BINARY, '-binary')}-{bits}-{seed}"
             codes = kept_arrays(
                 folder / "codes.safetensors",
-                partial(train_arm, config, split, inputs, arm, bits, seed, work.root, folder, seen, progress),
+                partial(train_arm, config, images, arm, bits, seed, folder, progress),
             )
             figures, per_query = graded_figures(codes, split, bits)
             if arm == "cosine":
@@ -227,46 +211,12 @@ def run(config: Config, out_dir: str | Path, *, progress: bool = True) -> dict[s
 
 
 def train_arm(
-    config: Config,
-    split: MultiLabelSplit,
-    inputs: Inputs,
-    arm: str,
-    bits: int,
-    seed: int,
-    root: Path,
-    folder: Path,
-    seen: tuple[str, ...],
-    progress: bool,
+    config: Config, arms: ArmImages, arm: str, bits: int, seed: int, folder: Path, progress: bool
 ) -> Codes:
     """Train one network on the labelled images of the database; returns the codes of both sides.
 
     A fine-tuned network is saved as a Hasher; one on frozen features only has codes.
     """
-    labelled = split.labelled
-    train = inputs[1].select(labelled) if isinstance(inputs[1], ImageSet) else inputs[1][labelled]
-    weights = root / config.weights if config.weights else None
-    network = build_network(config.backbone, weights, train, bits, hidden=config.hidden, seed=seed)
-    settings = HasherConfig(
-        loss=ARMS[arm], training=with_seed(config.training, seed), augmentation=config.augmentation
-    )
-    trained = fit_network(
-        network,
-        train,
-        split.database_labels[labelled],
-        settings,
-        run_dir=None if config.frozen else folder,
-        progress=progress,
-    )
-    if isinstance(network, HashNetwork) and isinstance(train, ImageSet):
-        saved_form(
-            network,
-            trained,
-            backbone=config.backbone,
-            labels=split.labels,
-            size=train.size,
-            recipe="qiang",
-            seen=(*seen, f"{config.data.source}-train"),
-            settings=settings,
-        ).save(folder)
-    values = [encode_values(network, side).numpy() for side in inputs]
-    return {"query": pack(values[0]), "database": pack(values[1])}
+    training = with_seed(config.training, seed)
+    settings = HasherConfig(loss=ARMS[arm], training=training, augmentation=config.augmentation)
+    return arms.train(settings, bits, hidden=config.hidden, recipe="qiang", folder=folder, progress=progress)
