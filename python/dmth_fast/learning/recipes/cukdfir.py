@@ -121,16 +121,12 @@ class Config:
             )
         at_least("views", self.views, 1)
         at_least("threads", self.threads, 0)
+        idle = "nothing is validated here"
         for name in ("step1", "step2"):
             own = {"seed": "set seed, at the top", "precision": "set precision, at the top"}
-            refuse_set(name, getattr(self, name), **own, keep="nothing is validated here")
+            refuse_set(name, getattr(self, name), **own, keep=idle)
         refuse_set("step2", self.step2, backbone_lr="set teacher_lr, which is the teacher's own")
-        refuse_set(
-            "data",
-            self.data,
-            validation_fraction="nothing is validated here",
-            unlabelled="step 1 sees the whole database without labels",
-        )
+        refuse_set("data", self.data, validation_fraction=idle, unlabelled="step 1 sees the whole database")
 
 
 def toy(seed: int = 0) -> Config:
