@@ -6,7 +6,7 @@ Also the toys that ``demo`` runs of the systems that have a recipe.
 from collections.abc import Sequence
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,9 +60,8 @@ def run(
             )
         _refuse_file(out)
         from dmth_fast.learning.recipes import run_file
-        from dmth_fast.learning.recipes.results import result_table
 
-        console.print(result_table(run_file(recipe, config, out, overrides=changes)))
+        _print_recipe(run_file(recipe, config, out, overrides=changes), out, console)
         return
     if source is None and config is None:
         raise ValueError("train needs images (SOURCE) or a configuration (--config), got neither")
@@ -115,9 +114,15 @@ def toy(system: str, out: Path, *, seed: int, quick: bool, console: "Console") -
         raise ValueError(f"--quick is for --system dmth alone, {system} is a toy already")
     _refuse_file(out)
     from dmth_fast.learning.recipes import run_toy
+
+    _print_recipe(run_toy(system, out, seed=seed), out, console)
+
+
+def _print_recipe(result: dict[str, Any], out: Path, console: "Console") -> None:
     from dmth_fast.learning.recipes.results import result_table
 
-    console.print(result_table(run_toy(system, out, seed=seed)))
+    console.print(result_table(result))
+    console.print(f"Written to {out}: result.json, config.toml, a folder for each arm.", soft_wrap=True)
 
 
 def _rehearse(settings: "TrainConfig", console: "Console") -> None:

@@ -34,10 +34,20 @@ def test_demo_runs_the_toy_of_a_system(run: Run, tmp_path: Path, system: str) ->
     result = json.loads((tmp_path / "toy" / "result.json").read_text())
     assert result["recipe"] == system
     assert result["protocol"].split(",")[0] in printed
+    assert f"Written to {tmp_path / 'toy'}: result.json, config.toml" in printed
     for row in result["rows"]:
         assert row["name"] in printed
     assert {row["bits"] for row in result["rows"]} == {32}
     assert dump_config(import_module(f"dmth_fast.learning.recipes.{system}").toy(2)) == result["config"]
+
+
+def test_each_run_has_a_folder_of_its_own(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("demo", "--system", "sakdh").code == 0
+    toy = import_module("dmth_fast.learning.recipes.sakdh").toy(1)
+    (tmp_path / "mine.toml").write_text(dump_config(toy))
+    assert run("train", "--recipe", "sakdh", "--config", "mine.toml").code == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["demo-sakdh", "mine"]
 
 
 def test_train_runs_the_recipe_of_a_configuration(run: Run, tmp_path: Path) -> None:
