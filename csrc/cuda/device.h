@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "runtime.h"
 
@@ -38,6 +39,26 @@ __device__ __forceinline__ int popcount(std::uint32_t word) {
 }
 __device__ __forceinline__ unsigned lanes_below() {
     return (1u << lane()) - 1u;
+}
+
+// The same value, which the compiler does not know to be the same: it stays in a register of its own where a
+// copy made in a loop would cost more.
+template <class T>
+__device__ __forceinline__ T own_copy(T value) {
+    if constexpr (std::is_pointer_v<T>) {
+        return reinterpret_cast<T>(from_lane(reinterpret_cast<std::uintptr_t>(value), lane()));
+    } else {
+        return from_lane(value, lane());
+    }
+}
+
+// A word that no thread writes while the kernel runs.
+__device__ __forceinline__ std::uint32_t constant_word(const void* address) {
+#ifdef DMTH_FAST_EMULATE
+    return *static_cast<const std::uint32_t*>(address);
+#else
+    return __ldg(static_cast<const std::uint32_t*>(address));
+#endif
 }
 
 #ifdef DMTH_FAST_EMULATE

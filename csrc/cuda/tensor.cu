@@ -5,54 +5,67 @@
 namespace dmth_fast::cuda {
 namespace {
 
-// C: links of the chain, 128 bits of code each.
-template <int C>
-__global__ void __launch_bounds__(kMostThreads) tensor_collect_kernel(const Scan scan, const Collect action) {
+// Products of 16 rows between two looks at the sums. Two where they are short: the look costs as much as one.
+template <int B>
+inline constexpr int kStrips = B <= 128 ? 2 : 1;
+
+template <int B, bool kWhole>
+__global__ void __launch_bounds__(kMostThreads, B <= 256 ? 2 : 1)
+    tensor_collect_kernel(const Scan scan, const Collect action) {
+    constexpr int kStep = kStrips<B> * static_cast<int>(kRowsOfProduct);
     const std::int64_t first_query = static_cast<std::int64_t>(blockIdx.x) * scan.tile;
     const detail::RowRange range =
         detail::range_of(scan, static_cast<std::int64_t>(blockIdx.y) * warps() + warp());
     const int group = lane() / 4, part = lane() % 4;
 
-    std::uint32_t column[kProducts][C];  // this lane's words of query 8 n + group
+    const LaneWords<B> lane_words(scan.codes.bytes, part);
+    std::uint32_t column[kProducts][kLinks<B>];
 #pragma unroll
-    for (int n = 0; n < kProducts; ++n) {
-        const std::int64_t query = first_query + kColumns * n + group;
-        const std::uint8_t* words = scan.queries.data + query * scan.queries.bytes;
-#pragma unroll
-        for (int c = 0; c < C; ++c) {
-            column[n][c] = query < scan.queries.count ? load_word(scan.queries, words, 4 * c + part) : 0;
-        }
-    }
-    int start[kProducts][2];
-    if (!any(start_sums<C>(scan, action, first_query, part, start))) return;
+    for (int n = 0; n < kProducts; ++n)
+        lane_words.load_query(scan, first_query + kColumns * n + group, column[n]);
+    int start[kProducts][4];
+    if (!any(start_sums<B>(scan, action, first_query, part, start))) return;
 
-    std::uint32_t next[C], next8[C];  // loaded a step ahead of their products
-    load_pair<C>(scan, range.first + group, range.end, part, next, next8);
-    for (std::int64_t base = range.first; base < range.end; base += kRowsOfProduct) {
-        const std::int64_t low = base + group;
-        std::uint32_t row[C], row8[C];
+    const auto count = static_cast<std::uint32_t>(range.end - range.first);
+    if (count == 0) return;
+    const LaneRows<B, kWhole> rows(scan.codes, lane_words, range.first, count);
+    std::uint32_t next[kStrips<B>][2][kLinks<B>];  // loaded a step ahead of their products
+    const auto load = [&](std::uint32_t base) {
 #pragma unroll
-        for (int c = 0; c < C; ++c) {
-            row[c] = next[c];
-            row8[c] = next8[c];
+        for (int s = 0; s < 2 * kStrips<B>; ++s)
+            rows.load(base + static_cast<std::uint32_t>(8 * s + group), next[s / 2][s % 2]);
+    };
+    load(0);
+    for (std::uint32_t base = 0; base < count; base += kStep) {
+        std::uint32_t row[kStrips<B>][2][kLinks<B>];
+#pragma unroll
+        for (int s = 0; s < 2 * kStrips<B>; ++s) {
+#pragma unroll
+            for (int c = 0; c < kLinks<B>; ++c) row[s / 2][s % 2][c] = next[s / 2][s % 2][c];
         }
-        load_pair<C>(scan, low + kRowsOfProduct, range.end, part, next, next8);
+        load(base + kStep);
         int none = -1;  // stays negative as long as no sum is a hit
 #pragma unroll
-        for (int n = 0; n < kProducts; ++n) {
-            int sums[4] = {start[n][0], start[n][1], start[n][0], start[n][1]};
+        for (int s = 0; s < kStrips<B>; ++s) {
 #pragma unroll
-            for (int c = 0; c < C; ++c) multiply_bits(sums, row[c], row8[c], column[n][c]);
-            none &= sums[0] & sums[1] & sums[2] & sums[3];
+            for (int n = 0; n < kProducts; ++n) {
+                int sums[4];
+                multiply<B>(sums, start[n], row[s][0], row[s][1], column[n]);
+                none &= sums[0] & sums[1] & sums[2] & sums[3];
+            }
         }
         if (!any(none >= 0)) continue;
-        // Rare: the products once more, each sum by itself.
+        // Rare: the products once more, for their signs.
 #pragma unroll
-        for (int n = 0; n < kProducts; ++n) {
-            int sums[4] = {start[n][0], start[n][1], start[n][0], start[n][1]};
+        for (int s = 0; s < kStrips<B>; ++s) {
+            std::uint32_t signs = 0;
 #pragma unroll
-            for (int c = 0; c < C; ++c) multiply_bits(sums, row[c], row8[c], column[n][c]);
-            keep_hits<C>(scan, action, first_query + kColumns * n + 2 * part, low, range.end, start[n], sums);
+            for (int n = 0; n < kProducts; ++n) {
+                int sums[4];
+                multiply<B>(sums, start[n], row[s][0], row[s][1], column[n]);
+                add_signs(signs, sums);
+            }
+            keep_hits(scan, action, first_query, range.first + base + 16 * s + group, range.end, signs);
             __syncwarp();  // the next product needs all lanes together
         }
     }
@@ -61,8 +74,10 @@ __global__ void __launch_bounds__(kMostThreads) tensor_collect_kernel(const Scan
 }  // namespace
 
 void run_tensor_collect(const Scan& scan, int warps_of_block, cudaStream_t stream, const Collect& action) {
-    with_chain(scan.codes.bytes, [&](auto links) {
-        launch("search: collect by tensor cores", tensor_collect_kernel<decltype(links)::value>,
+    with_product(scan.codes.bytes, [&](auto bits) {
+        constexpr int B = decltype(bits)::value;
+        launch("search: collect by tensor cores",
+               scan.codes.unit >= 4 ? tensor_collect_kernel<B, true> : tensor_collect_kernel<B, false>,
                grid_of(scan, warps_of_block), static_cast<unsigned>(32 * warps_of_block), 0, stream, scan,
                action);
     });

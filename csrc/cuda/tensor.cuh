@@ -1,21 +1,23 @@
 // Candidates by 1-bit tensor cores.
 //
-// The hardware multiplies bits by AND and counts: sum over 256 bits of a & b. A row of up to 128 bits x
-// stands beside its complement, (x, ~x), and a query q likewise: then the sum is the number of equal bits,
-// 128 - distance, with padding counted as equal on both sides. No norms of rows or queries are needed; 128
-// bits of code are one mma.m16n8k256 for 16 rows and 8 queries, and longer codes a chain of them into the
-// same accumulators.
+// The hardware multiplies bits by AND and counts: sum over the bits of a & b. A row x stands beside its
+// complement, (x, ~x), and a query q likewise: then the sum is the number of equal bits, B - distance, with
+// padding counted as equal on both sides. No norms of rows or queries are needed; 64 bits of code are one
+// mma.m16n8k128 for 16 rows and 8 queries, 128 bits one mma.m16n8k256, longer codes a chain of these.
 //
-// The comparison costs half an operation a pair: the accumulators start at -(128 c - bound), so that a sum
-// that is not negative is a hit, and the AND of all sums of a lane (three at a time) is negative exactly if
-// none is. A warp holds 64 queries in registers (for each 8 of them and each chain link one word a lane, its
-// complement is free) and reads 16 rows at a time, one word a lane for each row; no shared memory, no matrix
-// of distances.
+// The comparison costs half an operation a pair: the accumulators start at -(B - bound), so that a sum that
+// is not negative is a hit, and the AND of all sums of a lane (three at a time) is negative exactly if none
+// is. Where they start stays in registers of its own, four in a row as the product wants them. A warp holds
+// 64 queries in registers and reads 32 rows at a time (16 of more than 128 bits), one word a lane for each 8
+// rows and 128 bits; no shared memory, no matrix of distances. Hits are counted again by popcount: few, and
+// their sums lie in registers that only unrolled code could name.
 //
-// Roofline. A product takes 16 x 8 x 256 bit pairs. At the 4.8e15 bit pairs a second that have been reported
-// for an H200 with the warpgroup instruction, 1.9e13 pairs of up to 128 bits a second; the instruction used
-// here runs below that rate on Hopper (by how much is not measured). The epilogue, two logic operations for 4
-// pairs a lane, allows 3.3e13; rows from L2, 16 bytes for 64 pairs, need 2.4 TB/s at 1e13 pairs a second.
+// Roofline, by the machine code for 9.0 (benchmarks/machine_code.py): 64 bits take 35 instructions of a warp
+// for 1,024 pairs, of which 20.5 go to the unit for logic and integers, which takes one in two clocks: 100
+// pairs a clock and multiprocessor, 2.6e13 a second on 132 of them at 1.98 GHz. 8 products of 16 x 8 x 128
+// bits: at the 4.8e15 bit pairs a second that have been reported for an H200 with the warpgroup instruction,
+// 3.8e13 pairs of 64 bits a second, 1.9e13 of 128, .9e13 of 256; by how much this instruction runs below that
+// rate is not measured. Rows from L2, 8 bytes for 64 pairs, need 1.3 TB/s at 1e13 pairs a second.
 #pragma once
 
 #include "actions.cuh"

@@ -1,11 +1,13 @@
 #include "warpgroup.cuh"
 
+#include <algorithm>
+
 #include "tensor_product.cuh"
 
 namespace dmth_fast::cuda {
 namespace {
 
-constexpr std::int64_t kRowsOfGroup = 4 * kRowsOfProduct;
+constexpr std::uint32_t kRowsOfGroup = 4 * kRowsOfProduct;
 
 // The staged queries of one link of a chain: for each 8 of them their 4 words each, then the complements.
 // These are the core matrices of 8 columns and 16 bytes that the instruction reads.
@@ -66,10 +68,10 @@ __device__ __forceinline__ void publish_staged() {
     __syncthreads();
 }
 
-// C: links of the chain, 128 bits of code each.
-template <int C>
+template <int B, bool kWhole>
 __global__ void __launch_bounds__(kMostThreads)
     warpgroup_collect_kernel(const Scan scan, const Collect action) {
+    constexpr int C = kLinks<B>;
     __align__(128) __shared__ std::uint32_t staged[C * kLinkWords];
     own_shared(staged);
     const std::int64_t first_query = static_cast<std::int64_t>(blockIdx.x) * scan.tile;
@@ -87,23 +89,28 @@ __global__ void __launch_bounds__(kMostThreads)
         core[0] = bits;
         core[kCoreWords] = ~bits;
     }
-    int start[kProducts][2];
-    const bool wanted = start_sums<C>(scan, action, first_query, part, start);
+    int start[kProducts][4];
+    const bool wanted = start_sums<B>(scan, action, first_query, part, start);
     publish_staged();
     if (!any(wanted)) return;  // the same in all warps: they hold the same queries
 
-    const std::int64_t place = kRowsOfProduct * (warp() % 4) + group;  // of this lane's first row
-    std::uint32_t next[C], next8[C];  // loaded a step ahead of their products
-    load_pair<C>(scan, range.first + place, range.end, part, next, next8);
-    for (std::int64_t base = range.first; base < range.end; base += kRowsOfGroup) {
-        const std::int64_t low = base + place;
-        std::uint32_t row[C], row8[C];
+    const auto count = static_cast<std::uint32_t>(range.end - range.first);
+    if (count == 0) return;
+    const LaneWords<B> lane_words(scan.codes.bytes, part);
+    const LaneRows<B, kWhole> rows(scan.codes, lane_words, range.first, count);
+    // Of this lane's first row. Rows are loaded a step ahead of their products.
+    const auto place = static_cast<std::uint32_t>(kRowsOfProduct * (warp() % 4) + group);
+    std::uint32_t next[2][C];
+    rows.load(place, next[0]);
+    rows.load(place + 8, next[1]);
+    for (std::uint32_t base = 0; base < count; base += kRowsOfGroup) {
+        std::uint32_t row[2][C];
 #pragma unroll
-        for (int c = 0; c < C; ++c) {
-            row[c] = next[c];
-            row8[c] = next8[c];
+        for (int i = 0; i < 2; ++i) {
+#pragma unroll
+            for (int c = 0; c < C; ++c) row[i][c] = next[i][c];
+            rows.load(base + kRowsOfGroup + place + static_cast<std::uint32_t>(8 * i), next[i]);
         }
-        load_pair<C>(scan, low + kRowsOfGroup, range.end, part, next, next8);
         int sums[kProducts][4];
 #pragma unroll
         for (int n = 0; n < kProducts; ++n) {
@@ -111,7 +118,7 @@ __global__ void __launch_bounds__(kMostThreads)
             for (int i = 0; i < 4; ++i) sums[n][i] = start[n][i & 1];
         }
 #pragma unroll
-        for (int c = 0; c < C; ++c) multiply_group(sums, row[c], row8[c], staged + c * kLinkWords);
+        for (int c = 0; c < C; ++c) multiply_group(sums, row[0][c], row[1][c], staged + c * kLinkWords);
         int none[4] = {-1, -1, -1, -1};  // negative as long as no sum is a hit; four, that none waits long
 #pragma unroll
         for (int n = 0; n < kProducts; ++n) {
@@ -119,21 +126,27 @@ __global__ void __launch_bounds__(kMostThreads)
             for (int i = 0; i < 4; ++i) none[i] &= sums[n][i];
         }
         if (!any((none[0] & none[1] & none[2] & none[3]) >= 0)) continue;
+        std::uint32_t signs = 0;
 #pragma unroll
-        for (int n = 0; n < kProducts; ++n) {
-            keep_hits<C>(scan, action, first_query + kColumns * n + 2 * part, low, range.end, start[n],
-                         sums[n]);
-        }
+        for (int n = 0; n < kProducts; ++n) add_signs(signs, sums[n]);
+        keep_hits(scan, action, first_query, range.first + base + place, range.end, signs);
         __syncwarp();  // the next product needs all lanes together
     }
+}
+
+template <int B>
+void run(const Scan& scan, int groups, cudaStream_t stream, const Collect& action) {
+    launch("search: collect by warpgroups",
+           scan.codes.unit >= 4 ? warpgroup_collect_kernel<B, true> : warpgroup_collect_kernel<B, false>,
+           grid_of(scan, groups), static_cast<unsigned>(4 * 32 * groups), 0, stream, scan, action);
 }
 
 }  // namespace
 
 void run_warpgroup_collect(const Scan& scan, int groups, cudaStream_t stream, const Collect& action) {
-    with_chain(scan.codes.bytes, [&](auto links) {
-        launch("search: collect by warpgroups", warpgroup_collect_kernel<decltype(links)::value>,
-               grid_of(scan, groups), static_cast<unsigned>(4 * 32 * groups), 0, stream, scan, action);
+    with_product(scan.codes.bytes, [&](auto bits) {
+        // The instruction takes 256 bits at once, whatever the code.
+        run<std::max(decltype(bits)::value, 128)>(scan, groups, stream, action);
     });
 }
 
