@@ -7,7 +7,6 @@
 
 #include <climits>
 
-#include "../retrieval.h"
 #include "scan.cuh"
 
 namespace dmth_fast::cuda {
@@ -29,64 +28,106 @@ struct WriteDistances {
     }
 };
 
-// Rows, and relevant rows, at each distance of each query, added to 64-bit results. The counters of a block
-// are shared memory, two of 32 bits for each query and distance; a block sees fewer than 2^32 rows (see
-// plan_scan). Bound by the shared-memory atomics: about one a pair, some four lanes of a warp meeting at one
-// distance.
-struct CountAll {
-    static constexpr bool kRare = false;
-    unsigned long long* all;
-    unsigned long long* relevant;  // null: rows alone
-    Labels row_labels;
-    Labels query_labels;
-    std::int64_t bins;
+// What makes a row relevant to a query, for CountAll. A tile's queries bring kShared bytes each to shared
+// memory; `of_row` is read once a row, `relevant` asks for each pair.
+struct NoLabels {
+    static constexpr int kKinds = 1;  // of counters: rows
+    static constexpr int kShared = 0;
+    __device__ void stage(void*, int, std::int64_t) const {}
+    __device__ Empty of_row(std::int64_t, bool) const { return {}; }
+    __device__ bool relevant(const void*, int, std::int64_t, std::int64_t, Empty) const { return false; }
+};
 
-    __device__ int bound(std::int64_t) const { return INT_MAX; }
-    __device__ unsigned* counters() const { return reinterpret_cast<unsigned*>(dynamic_shared()); }
-    __device__ int counters_of_tile(const Scan& scan) const { return static_cast<int>(scan.tile * bins); }
+struct SameClass {
+    static constexpr int kKinds = 2;  // rows that are not relevant, and rows that are
+    static constexpr int kShared = 8;
+    const std::int64_t* rows;
+    const std::int64_t* queries;
 
-    __device__ void begin(const Scan& scan, const Place&) const {
-        const int count = counters_of_tile(scan) * (relevant != nullptr ? 2 : 1);
-        for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x))
-            counters()[i] = 0;
-        __syncthreads();
+    __device__ void stage(void* staged, int q, std::int64_t query) const {
+        static_cast<std::int64_t*>(staged)[q] = queries[query];
     }
-
-    __device__ std::int64_t context(std::int64_t row, bool here) const {
-        return here && row_labels.classes != nullptr ? row_labels.classes[row] : 0;
+    __device__ std::int64_t of_row(std::int64_t row, bool here) const { return here ? rows[row] : 0; }
+    __device__ bool relevant(const void* staged, int q, std::int64_t, std::int64_t,
+                             std::int64_t row_class) const {
+        return static_cast<const std::int64_t*>(staged)[q] == row_class;
     }
+};
 
-    __device__ bool is_relevant(std::int64_t query, std::int64_t row, std::int64_t row_class) const {
-        if (query_labels.classes != nullptr) return query_labels.classes[query] == row_class;
-        for (std::int64_t w = 0; w < query_labels.words; ++w) {
-            if (query_labels.masks[query * query_labels.words + w] &
-                row_labels.masks[row * query_labels.words + w]) {
-                return true;
-            }
+struct SharedLabel {
+    static constexpr int kKinds = 2;
+    static constexpr int kShared = 0;
+    const std::uint64_t* rows;
+    const std::uint64_t* queries;
+    std::int64_t words;
+
+    __device__ void stage(void*, int, std::int64_t) const {}
+    __device__ Empty of_row(std::int64_t, bool) const { return {}; }
+    __device__ bool relevant(const void*, int, std::int64_t query, std::int64_t row, Empty) const {
+        for (std::int64_t w = 0; w < words; ++w) {
+            if ((queries[query * words + w] & rows[row * words + w]) != 0) return true;
         }
         return false;
     }
+};
 
-    __device__ void visit(const Place& at, int q, std::int64_t row, int distance, bool here,
-                          std::int64_t row_class) const {
-        if (!here) return;
-        unsigned* counter = counters() + q * bins + distance;
-        atomicAdd(counter, 1u);
-        if (relevant != nullptr && is_relevant(at.first_query + q, row, row_class)) {
-            atomicAdd(counter + at.tile * bins, 1u);
-        }
+// Rows, and relevant rows, at each distance of each query, added to 64-bit results. The counters of a block
+// are shared memory, of 32 bits, for each kind, query and distance; a block sees fewer than 2^32 rows (see
+// plan_scan). Bound by the shared-memory additions: one a pair, some lanes of a warp meeting at one distance.
+template <class Relevance>
+struct CountAll {
+    static constexpr bool kRare = false;
+    Relevance relevance;
+    unsigned long long* all;
+    unsigned long long* relevant;  // not read with one kind
+    std::int64_t bins;
+
+    // Shared memory of a query of the tile.
+    static std::int64_t shared_of_query(std::int64_t bins) {
+        return Relevance::kKinds * 4 * bins + Relevance::kShared;
     }
 
-    __device__ void end(const Scan& scan, const Place& at) const {
+    __device__ int bound(std::int64_t) const { return INT_MAX; }
+    __device__ int counters_of_tile(int tile) const { return tile * static_cast<int>(bins); }
+    __device__ unsigned* counters() const { return reinterpret_cast<unsigned*>(dynamic_shared()); }
+    __device__ void* staged(int tile) const {
+        return counters() + Relevance::kKinds * counters_of_tile(tile);
+    }
+
+    __device__ void begin(const Scan&, const Place& at) const {
+        const int thread = static_cast<int>(threadIdx.x);
+        const int count = counters_of_tile(at.tile) * Relevance::kKinds;
+        for (int i = thread; i < count; i += static_cast<int>(blockDim.x)) counters()[i] = 0;
+        if (thread < at.queries) relevance.stage(staged(at.tile), thread, at.first_query + thread);
         __syncthreads();
-        const int half = counters_of_tile(scan);
-        const int used = static_cast<int>(at.queries * bins);
+    }
+
+    __device__ auto context(std::int64_t row, bool here) const { return relevance.of_row(row, here); }
+
+    template <class OfRow>
+    __device__ void visit(const Place& at, int q, std::int64_t row, int distance, bool here,
+                          const OfRow& of_row) const {
+        if (!here) return;
+        int counter = q * static_cast<int>(bins) + distance;
+        if constexpr (Relevance::kKinds == 2) {
+            if (relevance.relevant(staged(at.tile), q, at.first_query + q, row, of_row))
+                counter += counters_of_tile(at.tile);
+        }
+        atomicAdd(counters() + counter, 1u);
+    }
+
+    __device__ void end(const Scan&, const Place& at) const {
+        __syncthreads();
+        const int used = at.queries * static_cast<int>(bins);
         for (int i = static_cast<int>(threadIdx.x); i < used; i += static_cast<int>(blockDim.x)) {
             const std::int64_t out = at.first_query * bins + i;
-            if (counters()[i] != 0) atomicAdd(all + out, static_cast<unsigned long long>(counters()[i]));
-            if (relevant != nullptr && counters()[half + i] != 0) {
-                atomicAdd(relevant + out, static_cast<unsigned long long>(counters()[half + i]));
+            unsigned long long rows = counters()[i];
+            if constexpr (Relevance::kKinds == 2) {
+                const unsigned long long found = counters()[counters_of_tile(at.tile) + i];
+                if (found != 0) atomicAdd(relevant + out, found);
+                rows += found;
             }
+            if (rows != 0) atomicAdd(all + out, rows);
         }
     }
 };

@@ -12,8 +12,8 @@ inline Rows rows_of(Codes codes) {
     return {codes.data, codes.rows, static_cast<int>(codes.bytes), access_unit(codes.data, codes.bytes)};
 }
 
-// Zeroes the counters and adds one for each row (and relevant row) at its distance; relevant may be null.
-void count_distances(const Scan& scan, int warps, unsigned long long* all, unsigned long long* relevant,
-                     Labels row_labels, Labels query_labels, std::int64_t bins, cudaStream_t stream);
+// Zeroes the counters (queries, bins) and adds one for each row at its distance.
+void count_distances(const Scan& scan, int warps, unsigned long long* counters, std::int64_t bins,
+                     cudaStream_t stream);
 
 }  // namespace dmth_fast::cuda

@@ -11,21 +11,39 @@ Scan whole(Codes codes, Codes queries, const Cut& cut) {
             codes.rows,     cut.rows_per_split, cut.splits, cut.tile};
 }
 
-void clear_counters(const Scan& scan, unsigned long long* all, unsigned long long* relevant,
-                    std::int64_t bins, cudaStream_t stream) {
+void clear_counters(const Scan& scan, unsigned long long* counters, std::int64_t bins, cudaStream_t stream) {
     const auto bytes = static_cast<std::size_t>(scan.queries.count * bins * 8);
-    check(cudaMemsetAsync(all, 0, bytes, stream), "histograms: clear");
-    if (relevant != nullptr) check(cudaMemsetAsync(relevant, 0, bytes, stream), "histograms: clear");
+    check(cudaMemsetAsync(counters, 0, bytes, stream), "histograms: clear");
+}
+
+template <class Relevance>
+void count_relevant(Codes codes, Codes queries, const Relevance& relevance, std::int64_t* all,
+                    std::int64_t* relevant, Method method, const Machine& machine, cudaStream_t stream) {
+    const std::int64_t bins = 8 * codes.bytes + 1;
+    const std::int64_t of_query = CountAll<Relevance>::shared_of_query(bins);
+    const CountPlan plan =
+        plan_histograms(codes.rows, queries.rows, static_cast<int>(codes.bytes), of_query, method, machine);
+    const Scan scan = whole(codes, queries, plan.cut);
+    const CountAll<Relevance> action{relevance, reinterpret_cast<unsigned long long*>(all),
+                                     reinterpret_cast<unsigned long long*>(relevant), bins};
+    clear_counters(scan, action.all, bins, stream);
+    clear_counters(scan, action.relevant, bins, stream);
+    const auto shared = static_cast<std::size_t>(plan.cut.tile * of_query);
+    if (plan.method == Method::kPopcount) {
+        run_scan("histograms", scan, plan.cut.warps, shared, stream, action);
+    } else {
+        run_tensor_count(scan, plan.cut.warps, shared, stream, action);
+    }
 }
 
 }  // namespace
 
-void count_distances(const Scan& scan, int warps, unsigned long long* all, unsigned long long* relevant,
-                     Labels row_labels, Labels query_labels, std::int64_t bins, cudaStream_t stream) {
-    clear_counters(scan, all, relevant, bins, stream);
-    const auto shared = static_cast<std::size_t>(scan.tile * bins * (relevant != nullptr ? 8 : 4));
-    run_scan("histograms", scan, warps, shared, stream,
-             CountAll{all, relevant, row_labels, query_labels, bins});
+void count_distances(const Scan& scan, int warps, unsigned long long* counters, std::int64_t bins,
+                     cudaStream_t stream) {
+    clear_counters(scan, counters, bins, stream);
+    const auto shared = static_cast<std::size_t>(scan.tile * CountAll<NoLabels>::shared_of_query(bins));
+    run_scan("search: distances", scan, warps, shared, stream,
+             CountAll<NoLabels>{{}, counters, nullptr, bins});
 }
 
 void hamming_distances(Codes codes, Codes queries, std::int32_t* out, const Machine& machine,
@@ -37,19 +55,12 @@ void hamming_distances(Codes codes, Codes queries, std::int32_t* out, const Mach
 
 void histograms(Codes codes, Codes queries, Labels code_labels, Labels query_labels, std::int64_t* all,
                 std::int64_t* relevant, Method method, const Machine& machine, DmthStream stream) {
-    const std::int64_t bins = 8 * codes.bytes + 1;
-    const CountPlan plan =
-        plan_histograms(codes.rows, queries.rows, static_cast<int>(codes.bytes), bins * 8, method, machine);
-    const Scan scan = whole(codes, queries, plan.cut);
-    auto* of_all = reinterpret_cast<unsigned long long*>(all);
-    auto* of_relevant = reinterpret_cast<unsigned long long*>(relevant);
-    if (plan.method == Method::kPopcount) {
-        return count_distances(scan, plan.cut.warps, of_all, of_relevant, code_labels, query_labels, bins,
-                               stream);
+    if (query_labels.classes != nullptr) {
+        const SameClass same{code_labels.classes, query_labels.classes};
+        return count_relevant(codes, queries, same, all, relevant, method, machine, stream);
     }
-    clear_counters(scan, of_all, of_relevant, bins, stream);
-    run_tensor_count(scan, plan.cut.warps, static_cast<std::size_t>(plan.cut.tile * bins * 8), stream,
-                     CountAll{of_all, of_relevant, code_labels, query_labels, bins});
+    const SharedLabel shared{code_labels.masks, query_labels.masks, query_labels.words};
+    count_relevant(codes, queries, shared, all, relevant, method, machine, stream);
 }
 
 }  // namespace dmth_fast::cuda

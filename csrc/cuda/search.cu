@@ -101,7 +101,7 @@ void search(Codes codes, Codes queries, const std::uint8_t* filter, const Search
             }
         } else if (plan.bound_rows > 0) {
             count_distances(pass.over(0, plan.bound_rows, plan.bound_cut), plan.bound_cut.warps, histograms,
-                            nullptr, {}, {}, bins, stream);
+                            bins, stream);
             bound_by_histogram(histograms, bins, plan.k, bounds, count, stream);
         } else {
             fill_bounds(bounds, 8 * plan.bytes, count, stream);

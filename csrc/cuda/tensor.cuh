@@ -27,8 +27,10 @@ namespace dmth_fast::cuda {
 // Rows of at most 64 bytes. The scan's tile is kTensorTile queries.
 void run_tensor_collect(const Scan& scan, int warps, cudaStream_t stream, const Collect& action);
 
-// The same, its sums counted; the tile is kTensorTile or kTensorCountTile queries. tensor_count.cu.
+// The same, its sums counted; the tile is kTensorTile or kTensorCountTile queries. For SameClass and
+// SharedLabel, tensor_count.cu.
+template <class Relevance>
 void run_tensor_count(const Scan& scan, int warps, std::size_t shared, cudaStream_t stream,
-                      const CountAll& action);
+                      const CountAll<Relevance>& action);
 
 }  // namespace dmth_fast::cuda
