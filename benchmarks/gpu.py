@@ -1,11 +1,11 @@
-"""Everything about the CUDA engine that needs a device, in two calls of at most ten minutes each.
+"""Everything about the CUDA engine that needs a device, in a call of eight minutes and one of four.
 
 The first builds the package with CUDA, runs the CUDA tests and the measurements of ``gpu_parts.py``; the
-second runs compute-sanitizer on small cases and reads hardware counters. Each writes ``gpu.json``,
-``gpu.md`` and ``gpu.log`` to its folder::
+second, with the package that the first has left in SITE, runs compute-sanitizer on small cases and reads
+hardware counters. Each writes ``gpu.json``, ``gpu.md`` and ``gpu.log`` to its folder::
 
-    python benchmarks/gpu.py --out OUT
-    python benchmarks/gpu.py --out OUT2 --only build,sanitizer,counters
+    python benchmarks/gpu.py --out OUT --site SITE
+    python benchmarks/gpu.py --out OUT2 --site SITE --only sanitizer,counters --minutes 4
 
     python benchmarks/gpu.py --out OUT --list     # the parts
     python benchmarks/gpu.py --out OUT --only build,tests,search
@@ -226,20 +226,21 @@ def sanitizer(session: Session, limit: float) -> dict[str, Any]:
 
 
 def machine_code(session: Session, limit: float) -> dict[str, Any]:
-    """Registers and spills of each kernel, and whether its key instructions are there."""
+    """Registers and spills of each kernel, and the instructions that each pair costs."""
     module = next((session.site / "dmth_fast").glob("_cuda*.so"))
-    records, texts = {}, {}
-    for what in ("resource-usage", "sass"):
-        arguments = ["cuobjdump", f"--dump-{what}", str(module)]
-        code, texts[what] = session.command(arguments, limit / 2, f"{what}.log")
-        records[what] = {"code": code, "tail": texts[what][-300:]}
-    (session.out / "sass.log").unlink()
-    counts = {
-        word: texts["sass"].count(word)
-        for word in ("POPC", "BMMA", "BGMMA", "IMMA", "LOP3", "ATOMS", "LDL", "STL")
+    read = session.out / "machine_code.partial"
+    commands = {
+        "resource-usage": ["cuobjdump", "--dump-resource-usage", str(module)],
+        "loops": [sys.executable, str(HERE / "machine_code.py"), "--module", str(module), "--out", str(read)],
     }
+    records, texts = {}, {}
+    for name, arguments in commands.items():
+        code, texts[name] = session.command(arguments, limit / 2, f"{name}.log")
+        records[name] = {"code": code, "tail": texts[name][-3000 if code else -300 :]}
+    rows = json.loads(read.read_text(encoding="utf-8"))["rows"] if read.exists() else []
+    read.unlink(missing_ok=True)
     return {
-        "instructions": counts,
+        "rows": [{name: value for name, value in row.items() if name != "operations"} for row in rows],
         "usage": usage_of_kernels(texts["resource-usage"]),
         "tools": records,
         **findings(records),
@@ -308,20 +309,20 @@ def measured(name: str) -> Callable[[Session, float], dict[str, Any]]:
     return part
 
 
-# name: part, most seconds; those of a call are less than its ten minutes
+# name: part, most seconds; those of a call are less than its minutes
 PARTS: dict[str, tuple[Callable[[Session, float], dict[str, Any]], float]] = {
-    "environment": (environment, 15),
-    "build": (build, 130),
+    "environment": (environment, 10),
+    "build": (build, 110),
     "probe": (measured("probe"), 25),
-    "tests": (tests, 120),
     "targets": (measured("targets"), 60),
-    "search": (measured("search"), 75),
-    "evaluation": (measured("evaluation"), 35),
-    "rivals": (measured("rivals"), 45),
-    "others": (measured("others"), 30),
-    "machine code": (machine_code, 25),
-    "sanitizer": (sanitizer, 240),
-    "counters": (counters, 120),
+    "tests": (tests, 100),
+    "search": (measured("search"), 60),
+    "evaluation": (measured("evaluation"), 25),
+    "rivals": (measured("rivals"), 35),
+    "others": (measured("others"), 20),
+    "machine code": (machine_code, 15),
+    "sanitizer": (sanitizer, 140),
+    "counters": (counters, 60),
 }
 SECOND_CALL = ("sanitizer", "counters")
 FIRST_CALL = tuple(name for name in PARTS if name not in SECOND_CALL)
@@ -356,7 +357,7 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--site", type=Path, help="folder that the package is installed to and stays in")
-    parser.add_argument("--minutes", type=float, default=9.5, help="limit of the whole call")
+    parser.add_argument("--minutes", type=float, default=8, help="limit of the whole call")
     parser.add_argument("--only", default="", help="comma separated parts; without it the first call's")
     parser.add_argument("--list", action="store_true", help="print the parts and end")
     arguments = parser.parse_args()

@@ -7,7 +7,7 @@ it: another kernel in full, the CPU on the first queries. ``equal`` is then true
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -77,11 +77,50 @@ def clustered_codes(rows: int, bits: int, centres: int, flip: int, seed: int = 0
     return codes
 
 
-def roofs() -> tuple[float, float]:
-    """Popcounts of 32 bits a second (16 a clock and multiprocessor), and bytes a second of a device copy."""
+class Roofs(NamedTuple):
+    """What the device can do, a second."""
+
+    popcounts: float
+    """Population counts of 32 bits: 16 a clock and multiprocessor, at the highest clock."""
+    copied: float
+    """Bytes that a copy on the device reads and writes, measured."""
+    bit_pairs: dict[tuple[str, int], float]
+    """Pairs of bits that products alone multiply and add, measured; by method and bits of a product."""
+
+    def of_products(self, method: str, code_bits: int, pairs: float) -> float | None:
+        """The share of the products' rate that so many pairs of codes are; None for other methods."""
+        if method not in ("tensor", "warpgroup"):
+            return None
+        product = 128 if method == "tensor" and code_bits <= 64 else 256
+        rate = self.bit_pairs.get((method, product))
+        links = max(1, 1 << (code_bits - 1).bit_length() >> 7)  # of 128 bits of code and their complements
+        return None if rate is None else pairs * product * links / rate
+
+
+def roofs(*, copied: bool = True) -> Roofs:
+    """The device's limits; the copy takes 4 GB and some milliseconds, and may be left out."""
     properties: Any = torch.cuda.get_device_properties(DEVICE)
     clock = float(getattr(properties, "clock_rate", 1_980_000)) * 1e3
-    return 16.0 * properties.multi_processor_count * clock, _copy_rate()
+    shapes = [("tensor", 128), ("tensor", 256)]
+    shapes += [("warpgroup", 256)] if "warpgroup" in products() else []
+    return Roofs(
+        16.0 * properties.multi_processor_count * clock,
+        _copy_rate() if copied else 0.0,
+        {shape: _product_rate(*shape) for shape in shapes},
+    )
+
+
+def _product_rate(method: str, bits: int, repeats: int = 20_000) -> float:
+    """Bit pairs a second, of half-full words; each thread's total says that they were counted."""
+    module = native.cuda()
+    totals = torch.empty(module.product_threads(0), dtype=torch.int32, device=DEVICE)
+    place = 0, int(torch.cuda.current_stream().cuda_stream)
+    milliseconds = Clock(float("inf")).median_ms(
+        lambda: module.repeat_products(method, bits, repeats, totals.data_ptr(), *place), most_seconds=0.3
+    )
+    if not bool((totals == repeats * 32 * bits // 2).all()):
+        raise RuntimeError(f"products by {method} of {bits} bits gave wrong sums")
+    return len(totals) * 32.0 * bits * repeats / milliseconds * 1e3
 
 
 def _copy_rate() -> float:
@@ -105,7 +144,7 @@ def so_far(equal: bool | None, again: bool) -> bool:
 
 
 def search_row(
-    clock: Clock, codes: Tensor, queries: Tensor, k: int, method: str, kind: str, popcounts: float
+    clock: Clock, codes: Tensor, queries: Tensor, k: int, method: str, kind: str, most: Roofs
 ) -> Row:
     """Time one search and check it: against another method in full, and the CPU where that is quick."""
 
@@ -132,7 +171,8 @@ def search_row(
         "method": method,
         "ms": milliseconds,
         "pairs/s": pairs,
-        "of popcount roof": pairs * words / popcounts,
+        "of popcount roof": pairs * words / most.popcounts,
+        "of product roof": most.of_products(method, 8 * codes.shape[1], pairs),
         "rows GB/s": codes.numel() / milliseconds * 1e-6,
         "equal": equal,
     }

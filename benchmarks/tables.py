@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import machine_code
 import multiindextables
 import searchtables
 from aims import aims_table
@@ -52,6 +53,8 @@ def table(name: str) -> str:
     result = saved(file)
     if result is None:
         return _not_run(file)
+    if result.get("benchmark") == "machine code":
+        return "\n".join(machine_code.table(result))
     if result.get("benchmark") == "search":
         return "\n".join(searchtables.table(result, view))
     if result.get("format") == GRID_FORMAT:

@@ -187,4 +187,13 @@ PYBIND11_MODULE(_cuda, m) {
                        at<std::int64_t>(relevant), chosen, machine_of(device), stream_of(stream));
         });
     });
+    m.def("product_threads", [](int device) { return product_threads(machine_of(device)); });
+    m.def("repeat_products", [](const std::string& method, int bits, std::int64_t repeats, Address out,
+                                int device, Address stream) {
+        const Method chosen = method_of(method);
+        on_device(device, [&] {
+            repeat_products(chosen, bits, repeats, at<std::int32_t>(out), machine_of(device),
+                            stream_of(stream));
+        });
+    });
 }

@@ -15,8 +15,11 @@ constexpr std::int64_t kMostCapacity = 8192;  // keys that one block sorts in sh
 constexpr std::int64_t kLeastCapacity = 1024;
 constexpr int kTensorBytes = 64;
 constexpr int kSlicedBytes = 8;
-constexpr std::int64_t kSlicedQueryBytes = 128;  // at most, of a query in shared memory
-constexpr std::int64_t kRowsOfSplit = 128;       // fewer and the start of a warp costs more than its rows
+constexpr std::int64_t kLeastTensorQueries = 8;
+constexpr std::int64_t kLeastSlicedQueries = 64;  // transposing rows and filling tables costs as much as 12
+constexpr std::int64_t kLeastRows = 4096;         // of a stage, for anything but the popcount scan
+constexpr std::int64_t kSlicedQueryBytes = 128;   // at most, of a query in shared memory
+constexpr std::int64_t kRowsOfSplit = 128;        // fewer and the start of a warp costs more than its rows
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
     return (a + b - 1) / b;
@@ -93,9 +96,15 @@ Method method_of(Method wanted, std::int64_t rows, std::int64_t queries, int byt
                                     std::to_string(bytes));
     }
     if (wanted != Method::kAuto) return wanted;
-    // Until the table of a device says otherwise: tensor cores from half a tile of queries on, by warps.
-    return queries >= kTensorTile / 2 && bytes <= kTensorBytes && rows >= 4096 ? Method::kTensor
-                                                                               : Method::kPopcount;
+    // By machine code, until the table of a device says otherwise: 32 rows of 64 bits take the tensor core
+    // scan 82 clocks of a part of a multiprocessor whether it holds 1 query or 64, the popcount scan 16 for
+    // each query, and bit slices 8. From compute capability 10.0 on the product of bits is put together from
+    // others.
+    if (rows < kLeastRows) return Method::kPopcount;
+    const bool products = machine.major < 10;
+    if (products && bytes <= kTensorBytes && queries >= kLeastTensorQueries) return Method::kTensor;
+    if (!products && bytes <= kSlicedBytes && queries >= kLeastSlicedQueries) return Method::kSliced;
+    return Method::kPopcount;
 }
 
 Cut stage_cut(const Stage& stage, std::int64_t queries, int bytes, const Machine& machine) {

@@ -19,10 +19,10 @@ __global__ void __launch_bounds__(kMostThreads, B <= 256 ? 2 : 1)
     const int group = lane() / 4, part = lane() % 4;
 
     const LaneWords<B> lane_words(scan.codes.bytes, part);
-    std::uint32_t column[kProducts][kLinks<B>];
+    Column<B> column[kProducts];
 #pragma unroll
     for (int n = 0; n < kProducts; ++n)
-        lane_words.load_query(scan, first_query + kColumns * n + group, column[n]);
+        column[n] = Column<B>(lane_words, scan, first_query + kColumns * n + group);
     int start[kProducts][4];
     if (!any(start_sums<B>(scan, action, first_query, part, start))) return;
 

@@ -18,7 +18,7 @@ namespace {
 
 // P: products that cover a tile.
 template <int B, int P, bool kWhole, class Relevance>
-__global__ void __launch_bounds__(kMostThreads)
+__global__ void __launch_bounds__(kMostThreads, B <= 256 ? 2 : 1)
     tensor_count_kernel(const Scan scan, const CountAll<Relevance> action) {
     const Place at = detail::place(scan);
     const detail::RowRange range = detail::range_of(scan, at.split);
@@ -26,9 +26,10 @@ __global__ void __launch_bounds__(kMostThreads)
     action.begin(scan, at);
 
     const LaneWords<B> lane_words(scan.codes.bytes, part);
-    std::uint32_t column[P][kLinks<B>];
+    Column<B> column[P];
 #pragma unroll
-    for (int n = 0; n < P; ++n) lane_words.load_query(scan, at.first_query + kColumns * n + group, column[n]);
+    for (int n = 0; n < P; ++n)
+        column[n] = Column<B>(lane_words, scan, at.first_query + kColumns * n + group);
     const std::uint8_t* data = lane_words.template address<kWhole>(scan.codes.data);
     const int zeros[4] = {};
     for (std::int64_t base = range.first; base < range.end; base += kRowsOfProduct) {

@@ -55,33 +55,19 @@ __device__ __forceinline__ void multiply_128(int (&sums)[4], const int (&first)[
 
 // The same of 256 bits: words t and t + 4, where word t + 4 is the complement of word t.
 __device__ __forceinline__ void multiply_256(int (&sums)[4], const int (&first)[4], std::uint32_t row,
-                                             std::uint32_t row8, std::uint32_t column) {
+                                             std::uint32_t row8, std::uint32_t column,
+                                             std::uint32_t complement) {
 #ifdef DMTH_FAST_EMULATE
     for (int i = 0; i < 4; ++i) sums[i] = first[i];
-    multiply_words(sums, {row, row8, ~row, ~row8, column, ~column});
+    multiply_words(sums, {row, row8, ~row, ~row8, column, complement});
 #elif !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
     asm volatile(
         "mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc "
         "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
         : "=r"(sums[0]), "=r"(sums[1]), "=r"(sums[2]), "=r"(sums[3])
-        : "r"(row), "r"(row8), "r"(~row), "r"(~row8), "r"(column), "r"(~column), "r"(first[0]), "r"(first[1]),
-          "r"(first[2]), "r"(first[3]));
+        : "r"(row), "r"(row8), "r"(~row), "r"(~row8), "r"(column), "r"(complement), "r"(first[0]),
+          "r"(first[1]), "r"(first[2]), "r"(first[3]));
 #endif
-}
-
-// sums = first + the equal bits of 16 rows and 8 queries, from what load_words gave.
-template <int B>
-__device__ __forceinline__ void multiply(int (&sums)[4], const int (&first)[4],
-                                         const std::uint32_t (&row)[kLinks<B>],
-                                         const std::uint32_t (&row8)[kLinks<B>],
-                                         const std::uint32_t (&column)[kLinks<B>]) {
-    if constexpr (B == 64) {
-        multiply_128(sums, first, row[0], row8[0], column[0]);
-    } else {
-        multiply_256(sums, first, row[0], row8[0], column[0]);
-#pragma unroll
-        for (int c = 1; c < kLinks<B>; ++c) multiply_256(sums, sums, row[c], row8[c], column[c]);
-    }
 }
 
 // A lane's words of a row or query: where they are from the start of a row, and what makes them of what is
@@ -131,6 +117,38 @@ struct LaneWords {
             load<false>(scan.queries, scan.queries.data + query * scan.queries.bytes, words);
     }
 };
+
+// A lane's words of 8 queries. Of 128 bits their complements are kept: an instruction less for each product.
+template <int B>
+struct Column {
+    std::uint32_t words[kLinks<B>];
+    std::uint32_t complement;
+
+    Column() = default;
+    __device__ __forceinline__ Column(const LaneWords<B>& lane_words, const Scan& scan, std::int64_t query) {
+        lane_words.load_query(scan, query, words);
+        if constexpr (B == 128) complement = own_copy(~words[0]);
+    }
+    __device__ __forceinline__ std::uint32_t complement_of(int link) const {
+        if constexpr (B == 128) return complement;
+        return ~words[link];
+    }
+};
+
+// sums = first + the equal bits of 16 rows and 8 queries, from what LaneWords loads.
+template <int B>
+__device__ __forceinline__ void multiply(int (&sums)[4], const int (&first)[4],
+                                         const std::uint32_t (&row)[kLinks<B>],
+                                         const std::uint32_t (&row8)[kLinks<B>], const Column<B>& column) {
+    if constexpr (B == 64) {
+        multiply_128(sums, first, row[0], row8[0], column.words[0]);
+    } else {
+        multiply_256(sums, first, row[0], row8[0], column.words[0], column.complement_of(0));
+#pragma unroll
+        for (int c = 1; c < kLinks<B>; ++c)
+            multiply_256(sums, sums, row[c], row8[c], column.words[c], column.complement_of(c));
+    }
+}
 
 // The rows of a split as a lane loads them, by their place in it. A split has fewer than 2^31 rows; behind
 // its end the last row stands once more, and is not kept.

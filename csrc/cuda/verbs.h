@@ -45,4 +45,10 @@ void range_write(Codes codes, Codes queries, const std::uint8_t* filter, std::in
 void histograms(Codes codes, Codes queries, Labels code_labels, Labels query_labels, std::int64_t* all,
                 std::int64_t* relevant, Method method, const Machine& machine, DmthStream stream);
 
+// For benchmarks: each warp of product_threads(machine) threads repeats 8 products of 16 x 8 x `bits` bit
+// pairs (by kWarpgroup each 4 warps one of 64 x 64), and each thread writes the total of its 32 sums.
+std::int64_t product_threads(const Machine& machine);
+void repeat_products(Method method, int bits, std::int64_t repeats, std::int32_t* out, const Machine& machine,
+                     DmthStream stream);
+
 }  // namespace dmth_fast::cuda

@@ -134,6 +134,21 @@ __global__ void __launch_bounds__(kMostThreads)
     }
 }
 
+__global__ void __launch_bounds__(kMostThreads)
+    warpgroup_products_kernel(std::int64_t repeats, std::uint32_t pattern, std::int32_t* out) {
+    __align__(128) __shared__ std::uint32_t staged[kLinkWords];
+    own_shared(staged);
+    for (int i = static_cast<int>(threadIdx.x); i < kLinkWords; i += static_cast<int>(blockDim.x))
+        staged[i] = i / kCoreWords % 2 == 0 ? pattern : ~pattern;
+    publish_staged();
+    int sums[kProducts][4] = {};
+    for (std::int64_t i = 0; i < repeats; ++i) multiply_group(sums, pattern, pattern, staged);
+    int total = 0;
+#pragma unroll
+    for (int n = 0; n < kProducts; ++n) total += sums[n][0] + sums[n][1] + sums[n][2] + sums[n][3];
+    out[static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x] = total;
+}
+
 template <int B>
 void run(const Scan& scan, int groups, cudaStream_t stream, const Collect& action) {
     launch("search: collect by warpgroups",
@@ -148,6 +163,12 @@ void run_warpgroup_collect(const Scan& scan, int groups, cudaStream_t stream, co
         // The instruction takes 256 bits at once, whatever the code.
         run<std::max(decltype(bits)::value, 128)>(scan, groups, stream, action);
     });
+}
+
+void run_warpgroup_products(dim3 grid, unsigned threads, std::int64_t repeats, std::uint32_t pattern,
+                            std::int32_t* out, cudaStream_t stream) {
+    launch("products by warpgroups", warpgroup_products_kernel, grid, threads, 0, stream, repeats, pattern,
+           out);
 }
 
 }  // namespace dmth_fast::cuda

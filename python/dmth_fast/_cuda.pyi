@@ -91,7 +91,12 @@ def histograms(
     words: int,
     every: int,
     relevant: int,
+    method: str,
     device: int,
     stream: int,
     /,
+) -> None: ...
+def product_threads(device: int, /) -> int: ...
+def repeat_products(
+    method: str, bits: int, repeats: int, totals: int, device: int, stream: int, /
 ) -> None: ...

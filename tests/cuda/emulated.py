@@ -222,6 +222,12 @@ class EmulatedDevice:
         )
         return every[:, : bits + 1], relevant[:, : bits + 1]
 
+    def products(self, method: str, bits: int, repeats: int) -> Array:
+        """Totals of all threads of a device of one multiprocessor."""
+        out = np.full(8 * 256, -7, np.int32)
+        self._call("emulate_products", METHODS.index(method), bits, repeats, 1, len(out), out)
+        return out
+
     def launch(self, shared: int, asked: int = -1) -> None:
         """Start a kernel of 5,000 bytes of shared memory of its own with ``shared`` more."""
         self._call("emulate_shared", Settings().shared_bytes, shared, asked)

@@ -187,6 +187,15 @@ int emulate_shared(int shared_bytes, int shared, int asked) {
     });
 }
 
+int emulate_products(int method, int bits, long long repeats, int multiprocessors, long long threads,
+                     std::int32_t* out) {
+    return guarded([&] {
+        const Setup setup(multiprocessors, 48 * 1024, 1);
+        if (product_threads(setup.machine) != threads) throw std::runtime_error("another number of threads");
+        repeat_products(static_cast<Method>(method), bits, repeats, out, setup.machine, nullptr);
+    });
+}
+
 int emulate_pack(const void* values, int type, long long rows, long long bits, double threshold,
                  unsigned seed, std::uint8_t* out, unsigned long long* first_nan) {
     return guarded([&] {

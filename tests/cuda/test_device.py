@@ -154,6 +154,16 @@ def test_a_streamed_evaluation_counts_on_the_device() -> None:
     assert evaluator.compute().to_json() == expected.to_json()
 
 
+@pytest.mark.parametrize(("method", "bits"), [("tensor", 128), ("tensor", 256), ("warpgroup", 256)])
+def test_products(method: str, bits: int) -> None:
+    if method == "warpgroup" and not native.cuda().device(0)["warpgroup"]:
+        pytest.skip("method warpgroup needs compute capability 9.0")
+    totals = torch.empty(native.cuda().product_threads(0), dtype=torch.int32, device="cuda")
+    place = 0, int(torch.cuda.current_stream().cuda_stream)
+    native.cuda().repeat_products(method, bits, 1000, totals.data_ptr(), *place)
+    assert (totals == 1000 * 32 * bits // 2).all()
+
+
 CODES = random_codes(16, 50, 16)
 LABELS = np.arange(50) % 3
 ARGUMENTS = {

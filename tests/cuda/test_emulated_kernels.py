@@ -202,6 +202,18 @@ def test_histograms_refuse_what_does_not_fit(emulated: EmulatedDevice) -> None:
             emulated.histograms(codes, codes, labels, labels, 512, Settings(method=method))
 
 
+@pytest.mark.parametrize(("method", "bits"), [("tensor", 128), ("tensor", 256), ("warpgroup", 256)])
+def test_products_add_half_of_their_bits_to_each_sum(
+    emulated: EmulatedDevice, method: str, bits: int
+) -> None:
+    assert (emulated.products(method, bits, 3) == 3 * 32 * bits // 2).all()
+
+
+def test_products_of_other_bits_are_refused(emulated: EmulatedDevice) -> None:
+    with pytest.raises(ValueError, match="products are of 128 or 256 bits"):
+        emulated.products("warpgroup", 128, 1)
+
+
 @pytest.mark.parametrize("element", ["float16", "float32", "float64", "bool"])
 @pytest.mark.parametrize("bits", [1, 8, 12, 32, 33, 64, 100])
 def test_pack(emulated: EmulatedDevice, element: str, bits: int) -> None:

@@ -72,16 +72,20 @@ def test_methods_refuse_codes_that_are_too_wide(emulated: EmulatedDevice) -> Non
 
 
 @pytest.mark.parametrize(
-    ("queries", "width", "method"),
+    ("queries", "width", "major", "method"),
     [
-        (1, 8, "popcount"),
-        (31, 8, "popcount"),
-        (32, 8, "tensor"),
-        (10_000, 64, "tensor"),
-        (10_000, 65, "popcount"),
+        (1, 8, 9, "popcount"),
+        (7, 8, 9, "popcount"),
+        (8, 8, 9, "tensor"),
+        (10_000, 64, 8, "tensor"),
+        (10_000, 65, 9, "popcount"),
+        (63, 8, 10, "popcount"),
+        (64, 8, 10, "sliced"),
+        (64, 9, 12, "popcount"),
     ],
 )
-def test_auto(emulated: EmulatedDevice, queries: int, width: int, method: str) -> None:
-    plan = emulated.search_plan(10**8, queries, width, 100, Settings(budget=2**30, multiprocessors=132))
+def test_auto(emulated: EmulatedDevice, queries: int, width: int, major: int, method: str) -> None:
+    setup = Settings(budget=2**30, multiprocessors=132, major=major)
+    plan = emulated.search_plan(10**8, queries, width, 100, setup)
     assert METHODS[plan.stages[-1].method] == method
     assert METHODS[plan.stages[0].method] == "popcount"
