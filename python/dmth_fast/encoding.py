@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dmth_fast.learning.data import ImageSet
     from dmth_fast.learning.hasher import Hasher
 
-__all__ = ["run"]
+__all__ = ["encoded", "run"]
 
 _CHUNK = 4096
 _NAMED = 20
@@ -62,7 +62,7 @@ def run(
     if labels is not None:
         codefiles.check_names(opened.classes)
     begin = time.perf_counter()
-    codes = _encode(hasher, opened, batch_size)
+    codes = encoded(hasher, opened, batch_size)
     seconds = time.perf_counter() - begin
     codefiles.write_codes(out, codes, bits=hasher.bits)
     if names is not None:
@@ -79,7 +79,8 @@ def run(
             print(f"  and {len(opened.skipped) - _NAMED:,} more", file=sys.stderr)
 
 
-def _encode(hasher: "Hasher", images: "ImageSet", batch_size: int) -> NDArray[np.uint8]:
+def encoded(hasher: "Hasher", images: "ImageSet", batch_size: int) -> NDArray[np.uint8]:
+    """The packed codes of images, with a bar of progress on a terminal where they are many."""
     if len(images) <= _CHUNK:
         codes: NDArray[np.uint8] = hasher.encode(images, batch_size)
         return codes
