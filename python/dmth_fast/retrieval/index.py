@@ -92,9 +92,10 @@ class Index:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: not such a file, or a damaged one; names it and what is wrong. Codes are not summed
-                up: a file whose codes were changed to others opens.
+            ValueError: not such a file, or a damaged one; names it and what is wrong. There is no checksum:
+                a file in which codes were changed to other codes opens.
         """
+        choice(method, "method", METHODS)
         codes, bits, ids, next_id = read_index(path)
         if not mmap:
             return cls._of(codes, bits, None if ids is None else ids.copy(), next_id, method=method)
