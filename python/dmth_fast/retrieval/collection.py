@@ -18,11 +18,12 @@ from dmth_fast.retrieval.arguments import AnyArray
 from dmth_fast.retrieval.ids import (
     LARGEST,
     Ids,
-    are_stored,
     checked_ids,
     checked_new_ids,
+    do_ascend,
     first_repeated,
     known_ids,
+    places_of,
     rows_of,
     unless_row_numbers,
 )
@@ -191,9 +192,9 @@ class Collection(Generic[S]):
     def _unused(self, ids: Ids) -> Ids:
         """``ids``, if no code has them."""
         generation = self._generation
-        taken = are_stored(ids, generation.ids, len(generation.store))
+        taken = places_of(ids, generation.ids, len(generation.store))[1]
         for part in generation.late:
-            taken |= are_stored(ids, part.ids, len(part.ids))
+            taken |= places_of(ids, part.ids, len(part.ids))[1]
         if taken.any():
             raise ValueError(f"ids must be new, got {ids[taken][0]}, which a code has already")
         return ids
@@ -201,7 +202,7 @@ class Collection(Generic[S]):
     def _place(self, codes: Any, ids: Ids) -> None:
         """Append codes that come after all others, keep those that do not for the next search."""
         generation = self._generation
-        order = None if (ids[1:] > ids[:-1]).all() else np.argsort(ids)
+        order = None if do_ascend(ids) else np.argsort(ids)
         ascending = ids if order is None else ids[order]
         first = len(generation.store)
         last = first - 1 if generation.ids is None or not first else int(generation.ids[first - 1])

@@ -38,7 +38,7 @@ class DeviceRows:
         return self._codes[:count]
 
     def add(self, codes: Tensor) -> None:
-        """Append rows, of any device."""
+        """Append rows."""
         first, count = self._count, self._count + len(codes)
         if count > len(self._codes):
             try:
@@ -149,12 +149,13 @@ class DeviceIndex:
             TypeError: codes not uint8, or ids no integers.
             ValueError: wrong shape or dirty padding, or ids that are refused; the index is then unchanged.
         """
+        # Moved before all else: codes that wait for their places are joined with what is on the device.
         if is_tensor(codes):
             rows = cuda.checked_codes(torch.as_tensor(codes), "codes", self._bits)
         else:
             array = checked_array(codes, "codes", self._bits)
             rows = torch.from_numpy(array if array.flags.writeable else array.copy())
-        return self._rows.add(rows, ids)
+        return self._rows.add(rows.to(self._device), ids)
 
     def remove(self, ids: AnyArray) -> None:
         """Remove the codes of these ids, (m,) integers; the others are copied. As :meth:`Index.remove`.

@@ -63,7 +63,7 @@ def first_repeated(ids: Ids) -> int | None:
     >>> first_repeated(np.array([5, 2, 2, 5]))
     2
     """
-    if (ids[1:] > ids[:-1]).all():
+    if do_ascend(ids):
         return None
     firsts = np.unique(ids, return_index=True)[1]
     if len(firsts) == len(ids):
@@ -73,20 +73,24 @@ def first_repeated(ids: Ids) -> int | None:
     return int(ids[again][0])
 
 
+def do_ascend(ids: Ids) -> bool:
+    """Whether each is above the one before it."""
+    return bool((ids[1:] > ids[:-1]).all())
+
+
 def ids_of(rows: Ids, known: Ids | None) -> Ids:
     """The ids of ``rows``, of any shape; these themselves where ids are row numbers."""
     return rows if known is None else np.asarray(known[rows])
 
 
-def are_stored(wanted: Ids, known: Ids | None, count: int) -> npt.NDArray[np.bool_]:
-    """(m,) whether each id is one of the ``count`` rows'."""
+def places_of(wanted: Ids, known: Ids | None, count: int) -> tuple[Ids, npt.NDArray[np.bool_]]:
+    """(m,) the row of each id, and whether one of the ``count`` rows has it; else the row means nothing."""
     if known is None:
-        return (wanted >= 0) & (wanted < count)
-    places = np.searchsorted(known[:count], wanted)
-    found = np.zeros(len(wanted), dtype=bool)
-    inside = places < count
-    found[inside] = known[places[inside]] == wanted[inside]
-    return found
+        return wanted, (wanted >= 0) & (wanted < count)
+    rows = np.searchsorted(known[:count], wanted)
+    if not count:
+        return rows, np.zeros(len(wanted), dtype=bool)
+    return rows, known[np.minimum(rows, count - 1)] == wanted
 
 
 def rows_of(wanted: Ids, known: Ids | None, count: int) -> Ids:
@@ -98,10 +102,10 @@ def rows_of(wanted: Ids, known: Ids | None, count: int) -> Ids:
     >>> rows_of(np.array([9, 4]), np.array([2, 4, 9]), 3)
     array([2, 1])
     """
-    unknown = wanted[~are_stored(wanted, known, count)]
-    if unknown.size:
-        raise KeyError(f"no code has the id {unknown[0]}")
-    return wanted if known is None else np.searchsorted(known[:count], wanted)
+    rows, found = places_of(wanted, known, count)
+    if not found.all():
+        raise KeyError(f"no code has the id {wanted[~found][0]}")
+    return rows
 
 
 def rows_let_through(selected: AnyArray, known: Ids | None, count: int) -> Ids | None:
@@ -131,10 +135,11 @@ def rows_let_through(selected: AnyArray, known: Ids | None, count: int) -> Ids |
     if array.ndim != 1 or (array.dtype.kind == "b" and len(array) != count):
         raise ValueError(expected)
     if array.dtype.kind == "b":
-        rows = np.flatnonzero(array)
+        rows = None if array.all() else np.flatnonzero(array)
     else:
-        rows = np.unique(rows_of(checked_ids(array, "filter"), known, count))
-    return None if len(rows) == count else rows
+        rows = rows_of(checked_ids(array, "filter"), known, count)
+        rows = rows if do_ascend(rows) else np.unique(rows)
+    return None if rows is None or len(rows) == count else rows
 
 
 def unless_row_numbers(ids: Ids) -> Ids | None:
