@@ -271,10 +271,13 @@ def test_an_empty_index_has_no_ids_and_filters_nothing() -> None:
 
 
 def test_ids_are_a_copy_that_cannot_be_written() -> None:
-    index, ids = df.Index(8), np.array([4, 2])
-    given_ids = index.add(NEW, ids)
-    ids[:] = given_ids[:] = 77
-    assert index.ids.tolist() == [2, 4]
+    index, codes = df.Index(8), CODES[:2].copy()
+    for ids in (np.array([24, 22]), np.array([30, 31]), np.array([2, 4]), np.array([8, 7])):
+        given_ids = index.add(codes, ids)
+        ids[:] = given_ids[:] = codes[:] = 77
+        codes[:] = CODES[:2]
+    assert index.ids.tolist() == [2, 4, 7, 8, 22, 24, 30, 31]
+    assert index.rows().ravel().tolist() == [0, 1, 1, 0, 1, 0, 0, 1]
     with pytest.raises(ValueError, match="read-only"):
         index.ids[0] = 1
 

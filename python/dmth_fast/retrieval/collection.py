@@ -202,19 +202,20 @@ class Collection(Generic[S]):
     def _place(self, codes: Any, ids: Ids) -> None:
         """Append codes that come after all others, keep those that do not for the next search."""
         generation = self._generation
-        order = None if do_ascend(ids) else np.argsort(ids)
-        ascending = ids if order is None else ids[order]
         first = len(generation.store)
         last = first - 1 if generation.ids is None or not first else int(generation.ids[first - 1])
-        if generation.late or ascending[0] < last:
-            part = Late(codes[np.arange(len(ids)) if order is None else order], ascending)
-            parts = self._with(generation.late, part)
+        if generation.late or ids.min() < last:
+            order = np.argsort(ids)  # a copy of both is kept, also where they ascend
+            parts = self._with(generation.late, Late(codes[order], ids[order]))
             self._generation = Generation(generation.store, generation.ids, parts, fixed=generation.fixed)
             return
         if generation.fixed:
             self._generation = generation = self._settled(growing=True)
-        generation.ids = _extended(generation.ids, first, ascending)
-        generation.store.add(codes if order is None else codes[order])
+        if not do_ascend(ids):
+            order = np.argsort(ids)
+            codes, ids = codes[order], ids[order]
+        generation.ids = _extended(generation.ids, first, ids)
+        generation.store.add(codes)
 
     def _with(self, parts: tuple[Late, ...], part: Late) -> tuple[Late, ...]:
         """One more part, parts of like size made one: few to look into, and no row is moved often."""
