@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from dmth_fast.retrieval.arguments import AnyArray
 from dmth_fast.retrieval.ids import (
@@ -131,16 +132,18 @@ class Collection(Generic[S]):
         """
         count = len(codes)
         given = None if ids is None else checked_new_ids(ids, count)
+        order = None if given is None or do_ascend(given) else np.argsort(given)
         with self._changing():
             mine = self._fresh(count) if given is None else self._unused(given)
             if not count:
                 return mine
-            stored, before = len(self), self._next
-            self._next = max(before, int(mine.max()) + 1)
+            ascending = mine if order is None else mine[order]
+            before = self._next
+            self._next = max(before, int(ascending[-1]) + 1)
             try:
-                self._place(codes, mine)
+                self._place(codes, ascending, order)
             except Exception:
-                if len(self) == stored:  # a signal handler may raise when all is done
+                if not self._are_taken(mine[:1]).any():  # a signal handler may raise when all is done
                     self._next = before
                 raise
         return mine
@@ -189,33 +192,37 @@ class Collection(Generic[S]):
             raise ValueError(f"ids must be given: {count} from {self._next} on would not be below 2**63")
         return np.arange(count, dtype=np.int64) + min(self._next, LARGEST)
 
-    def _unused(self, ids: Ids) -> Ids:
-        """``ids``, if no code has them."""
+    def _are_taken(self, ids: Ids) -> npt.NDArray[np.bool_]:
         generation = self._generation
         taken = places_of(ids, generation.ids, len(generation.store))[1]
         for part in generation.late:
             taken |= places_of(ids, part.ids, len(part.ids))[1]
+        return taken
+
+    def _unused(self, ids: Ids) -> Ids:
+        """``ids``, if no code has them."""
+        taken = self._are_taken(ids)
         if taken.any():
             raise ValueError(f"ids must be new, got {ids[taken][0]}, which a code has already")
         return ids
 
-    def _place(self, codes: Any, ids: Ids) -> None:
-        """Append codes that come after all others, keep those that do not for the next search."""
+    def _place(self, codes: Any, ids: Ids, order: Ids | None) -> None:
+        """Append codes that come after all others, keep those that do not for the next search.
+
+        ``ids`` ascend, and ``order`` makes the codes do so, None where they do.
+        """
         generation = self._generation
         first = len(generation.store)
-        last = first - 1 if generation.ids is None or not first else int(generation.ids[first - 1])
-        if generation.late or ids.min() < last:
-            order = np.argsort(ids)  # a copy of both is kept, also where they ascend
-            parts = self._with(generation.late, Late(codes[order], ids[order]))
+        last = first - 1 if generation.ids is None or not first else generation.ids[first - 1]
+        if generation.late or ids[0] < last:
+            late = Late(codes[np.arange(len(ids)) if order is None else order], ids.copy())
+            parts = self._with(generation.late, late)
             self._generation = Generation(generation.store, generation.ids, parts, fixed=generation.fixed)
             return
         if generation.fixed:
             self._generation = generation = self._settled(growing=True)
-        if not do_ascend(ids):
-            order = np.argsort(ids)
-            codes, ids = codes[order], ids[order]
         generation.ids = _extended(generation.ids, first, ids)
-        generation.store.add(codes)
+        generation.store.add(codes if order is None else codes[order])
 
     def _with(self, parts: tuple[Late, ...], part: Late) -> tuple[Late, ...]:
         """One more part, parts of like size made one: few to look into, and no row is moved often."""
