@@ -171,6 +171,8 @@ def test_an_index_on_a_full_device_grows_by_no_more_than_it_must(monkeypatch: py
     with pytest.raises(torch.OutOfMemoryError):
         index.add(CODES[800:])
     np.testing.assert_array_equal(index.rows().numpy(), CODES[:800])
+    monkeypatch.undo()
+    np.testing.assert_array_equal(index.add(CODES[800:]), np.arange(800, 1000))  # no id was used up
 
 
 def test_the_index_grows() -> None:

@@ -235,8 +235,8 @@ class Index:
             k: how many, >= 1; the result has at most as many columns as codes take part.
             filter: the codes that take part: (len(self),) bool in ascending order of ids, as :attr:`ids` and
                 :meth:`rows` have them, or (m,) integer ids, in any order, repeated or not; None for all.
-                Those that take part are copied for the search. Beside threads that add, pass ids: a mask
-                must be as long as the index is when the search begins.
+                Those that take part are copied for the search. Beside threads that change the index, pass
+                ids: a mask is for the codes that are there when the search begins.
             threads: threads to use; all cores by default.
 
         Raises:
