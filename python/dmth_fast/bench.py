@@ -11,16 +11,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dmth_fast import environment
+from dmth_fast import codefiles, environment, report
+from dmth_fast.atomic import write_json
 from dmth_fast.rivals import Absent, Answer, Contender, Rival, every_rival, population
 
-__all__ = ["OURS", "Contest", "Setting", "alternate", "forced_isa", "random_codes", "run"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["OURS", "Contest", "Setting", "alternate", "command", "forced_isa", "random_codes", "run"]
 
 OURS = ("search", "index")
 """Contenders of our own: the function on plain rows, and ``Index.search`` with the index built before."""
@@ -52,6 +57,52 @@ class Setting:
         for name, least in {"n": 1, "bits": 1, "k": 1, "queries": 1, "threads": 1, "rounds": 3}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+def command(
+    *,
+    n: int,
+    widths: Sequence[int],
+    counts: Sequence[int],
+    k: int,
+    threads: int | None,
+    rounds: int,
+    seed: int,
+    json: Path | None,
+    console: "Console",
+    remarks: "Console",
+) -> None:
+    """Measure each width with each number of queries, print the table and, where asked for, write it.
+
+    Args:
+        n: Codes in the database.
+        widths: Bits of a code.
+        counts: Queries a call.
+        k: Neighbours a query.
+        threads: ``None`` means all cores.
+        rounds: Turns that each takes.
+        seed: Of the random codes.
+        json: Where the figures go, too.
+        console: Where the table goes.
+        remarks: Where progress goes.
+
+    Raises:
+        ValueError: As :class:`Setting`, or ``json`` with another suffix.
+        AssertionError: As :func:`run`.
+    """
+    if json is not None:
+        codefiles.check_suffix(json, (".json",))
+    used = environment.usable_cores() if threads is None else threads
+    settings = [
+        Setting(n=n, bits=width, k=k, queries=count, threads=used, rounds=rounds, seed=seed)
+        for width in widths
+        for count in counts
+    ]
+    with remarks.status("measuring"):
+        result = run(settings)
+    console.print(report.bench_table(result))
+    if json is not None:
+        write_json(json, result)
 
 
 def run(

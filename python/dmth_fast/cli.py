@@ -213,8 +213,26 @@ def encode(
 
 
 @app.command()
+def index(
+    codes: Annotated[Path, typer.Argument(metavar="CODES", help="Packed codes, .npy or .safetensors.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The index, .safetensors.")],
+    ids: Annotated[
+        Path | None,
+        typer.Option(help="Ids of the codes: .npy, or .txt, one a line.", show_default="0, 1, 2 and so on"),
+    ] = None,
+    bits: Bits = None,
+) -> None:
+    """Write codes with their ids as an index, which search and Index.open read."""
+    from dmth_fast import indexing
+
+    indexing.run(codes, out=out, ids=ids, bits=bits)
+
+
+@app.command()
 def search(
-    database: Annotated[Path, typer.Argument(metavar="DATABASE", help="Packed codes, .npy or .safetensors.")],
+    database: Annotated[
+        Path, typer.Argument(metavar="DATABASE", help="Packed codes, .npy or .safetensors, or an index.")
+    ],
     queries: Annotated[Path, typer.Argument(metavar="QUERIES", help="Packed codes, .npy or .safetensors.")],
     k: Annotated[int | None, typer.Option("-k", help="Neighbours a query.", show_default="10")] = None,
     radius: Annotated[
@@ -222,7 +240,9 @@ def search(
     ] = None,
     bits: Bits = None,
     threads: Threads = None,
-    names: Annotated[Path | None, typer.Option(help="Names of the database rows, one a line.")] = None,
+    names: Annotated[
+        Path | None, typer.Option(help="Names of the codes by ascending id, one a line.")
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option("--out", "-o", help="Write all results: .npz, .safetensors, or - for text on stdout."),
@@ -356,38 +376,26 @@ def bench(
         typer.Option("--queries", "-q", help="Queries a call; may be repeated.", show_default="1, 100"),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Neighbours a query.")] = 10,
-    threads: Annotated[
-        int | None, typer.Option("--threads", "-t", help="Threads, for all.", show_default="all cores")
-    ] = None,
+    threads: Threads = None,
     rounds: Annotated[int, typer.Option(help="Turns that each takes.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random codes.")] = 0,
     json: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
 ) -> None:
     """Time search on this machine beside FAISS and NumPy; equal answers are asserted first."""
     from dmth_fast import bench as benchmark
-    from dmth_fast import codefiles, environment, report
-    from dmth_fast.atomic import write_json
 
-    if json is not None:
-        codefiles.check_suffix(json, (".json",))
-    settings = [
-        benchmark.Setting(
-            n=n,
-            bits=width,
-            k=k,
-            queries=count,
-            threads=environment.usable_cores() if threads is None else threads,
-            rounds=rounds,
-            seed=seed,
-        )
-        for width in bits or (64, 128)
-        for count in queries or (1, 100)
-    ]
-    with _console(stderr=True).status("measuring"):
-        result = benchmark.run(settings)
-    _console().print(report.bench_table(result))
-    if json is not None:
-        write_json(json, result)
+    benchmark.command(
+        n=n,
+        widths=bits or (64, 128),
+        counts=queries or (1, 100),
+        k=k,
+        threads=threads,
+        rounds=rounds,
+        seed=seed,
+        json=json,
+        console=_console(),
+        remarks=_console(stderr=True),
+    )
 
 
 @app.command()

@@ -1,8 +1,9 @@
-"""Codes and labels on disk: ``.npy`` and ``.safetensors``, and text for labels and names. Never pickle."""
+"""Codes, labels and ids on disk: ``.npy``, ``.safetensors``, and text for all but codes. Never pickle."""
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +13,15 @@ from numpy.typing import NDArray
 from dmth_fast.atomic import write_text, writing
 from dmth_fast.retrieval.arguments import describe, integer
 from dmth_fast.retrieval.codes import MAX_BITS, checked_codes
+from dmth_fast.retrieval.ids import LARGEST
+from dmth_fast.retrieval.indexfile import is_index, read_index
 
 __all__ = [
     "CodeFile",
     "check_names",
+    "is_index_file",
     "read_codes",
+    "read_ids",
     "read_label_pair",
     "read_labels",
     "read_names",
@@ -36,6 +41,8 @@ class CodeFile(NamedTuple):
     """Width of a code: as asked for, as stored beside the codes, or eight times their bytes."""
     labels: Labels | None
     """Labels stored beside the codes (``.safetensors`` only)."""
+    ids: NDArray[np.int64] | None = None
+    """(n,) ascending ids of the codes of an index; ``None`` where they are row numbers."""
 
 
 def read_codes(path: str | os.PathLike[str], *, bits: int | None = None) -> CodeFile:
@@ -43,11 +50,12 @@ def read_codes(path: str | os.PathLike[str], *, bits: int | None = None) -> Code
 
     Args:
         path: A ``.npy`` file holding a uint8 array of shape (n, bytes), or a ``.safetensors`` file with such
-            a tensor named ``codes`` (and optionally ``labels`` and the metadata ``bits``).
+            a tensor named ``codes`` (and optionally ``labels`` and the metadata ``bits``), or an index that
+            :meth:`dmth_fast.Index.save` wrote, which is mapped and checked as one.
         bits: Width of a code; ``None`` takes the stored one, or else eight times the bytes.
 
     Returns:
-        The codes, their width and the labels stored beside them.
+        The codes, their width and the labels or ids stored beside them.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -63,9 +71,12 @@ def read_codes(path: str | os.PathLike[str], *, bits: int | None = None) -> Code
     """
     path = _existing(path, (".npy", ".safetensors"), "codes")
     labels: Labels | None = None
+    ids: NDArray[np.int64] | None = None
     stored: int | None = None
     if path.suffix == ".npy":
         codes = _load_npy(path)
+    elif is_index_file(path):
+        codes, stored, ids, _ = read_index(path)
     else:
         tensors, metadata = _load_safetensors(path)
         if "codes" not in tensors:
@@ -88,7 +99,20 @@ def read_codes(path: str | os.PathLike[str], *, bits: int | None = None) -> Code
         raise ValueError(
             f"{path} must hold a label for each of its {len(codes)} codes, got {describe(labels)}"
         )
-    return CodeFile(np.ascontiguousarray(codes), width, labels)
+    return CodeFile(np.ascontiguousarray(codes), width, labels, ids)
+
+
+def is_index_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a ``.safetensors`` file says that it is an index; False for all other files.
+
+    Raises:
+        ValueError: A ``.safetensors`` file that cannot be read.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    with _safetensors(path) as file:
+        return is_index(file.metadata() or {})
 
 
 def write_codes(
@@ -197,6 +221,26 @@ def _text_labels(path: Path, lines: list[str]) -> Labels:
     return np.array(ids, dtype=np.int64)
 
 
+def read_ids(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Read ids of codes.
+
+    Args:
+        path: ``.npy``, any array, or ``.txt``, one integer from 0 to 2**63 - 1 a line.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A file that is no such array, or a line that is no such integer.
+    """
+    path = _existing(path, (".npy", ".txt"), "ids")
+    if path.suffix == ".npy":
+        return _load_npy(path)
+    lines = read_names(path)
+    for number, line in enumerate(lines, start=1):
+        if not re.fullmatch("[0-9]{1,19}", line) or int(line) > LARGEST:
+            raise ValueError(f"{path} must have an id from 0 to 2**63 - 1 a line, line {number} has {line!r}")
+    return np.array([int(line) for line in lines], dtype=np.int64)
+
+
 def read_label_pair(
     queries: str | os.PathLike[str], database: str | os.PathLike[str]
 ) -> tuple[Labels, Labels]:
@@ -285,14 +329,20 @@ def _load_npy(path: Path) -> NDArray[Any]:
     return loaded
 
 
-def _load_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+@contextmanager
+def _safetensors(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            yield file
     except (SafetensorError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a readable .safetensors file: {error}") from None
+
+
+def _load_safetensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    with _safetensors(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
 def _stored_bits(path: Path, metadata: dict[str, str]) -> int | None:

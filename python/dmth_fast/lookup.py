@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,17 @@ _BATCH = 2_000_000_000
 _SHOWN_QUERIES = 10
 _SHOWN_NEIGHBOURS = 20
 
-Neighbours = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]
-"""offsets (q + 1,), distances and ids of all queries one after the other."""
+
+class Neighbours(NamedTuple):
+    """What was found, of all queries one after the other."""
+
+    offsets: NDArray[np.int64]
+    """(q + 1,) where each query's begin and end."""
+    distances: NDArray[np.int32]
+    rows: NDArray[np.int64]
+    """Places in the database, by which names are counted."""
+    ids: NDArray[np.int64]
+    """What the database calls them: the same, unless it is an index with ids of its own."""
 
 
 def run(
@@ -41,13 +50,13 @@ def run(
     """Search ``queries`` in ``database`` and print or write what was found.
 
     Args:
-        database: Packed codes, ``.npy`` or ``.safetensors``.
-        queries: The same.
+        database: Packed codes, ``.npy`` or ``.safetensors``, or an index, whose ids are printed.
+        queries: The same; they are numbered by their rows.
         k: Neighbours a query; ignored where ``radius`` is given.
         radius: All within this distance instead.
         bits: Width of a code; ``None`` takes the stored one, or eight times the bytes.
         threads: ``None`` means all cores.
-        names: Names of the database rows, one a line, printed instead of ids.
+        names: Names of the database's codes in the order of their ids, one a line, printed beside or instead.
         out: ``.npz`` or ``.safetensors`` for arrays, ``-`` for text on stdout, ``None`` for a table.
         console: Where the table goes.
 
@@ -70,9 +79,9 @@ def run(
             f"it has {len(known)} lines"
         )
     start = time.perf_counter()
-    found = _search(stored.codes, asked.codes, k, radius, stored.bits, threads)
+    offsets, distances, rows = _search(stored.codes, asked.codes, k, radius, stored.bits, threads)
+    found = Neighbours(offsets, distances, rows, rows if stored.ids is None else stored.ids[rows])
     seconds = time.perf_counter() - start
-    offsets, _, ids = found
     if out is None:
         _print_table(found, known, console, f"{database}: {len(stored.codes):,} codes of {stored.bits} bits")
     elif out == "-":
@@ -80,7 +89,7 @@ def run(
     else:
         codefiles.write_arrays(out, _arrays(found, len(stored.codes), k, radius))
     took = f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.1f} s"
-    line = f"{len(offsets) - 1:,} queries in {len(stored.codes):,} codes: {len(ids):,} neighbours in {took}"
+    line = f"{len(offsets) - 1:,} queries in {len(stored.codes):,} codes: {len(rows):,} neighbours in {took}"
     print(f"{line}; written to {out}" if out not in (None, "-") else line, file=sys.stderr)
 
 
@@ -91,7 +100,7 @@ def _search(
     radius: int | None,
     bits: int,
     threads: int | None,
-) -> Neighbours:
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
     from dmth_fast import range_search, search
 
     counts, distances, ids = [], [], []
@@ -117,7 +126,7 @@ def _batches(queries: NDArray[np.uint8], n: int) -> Iterator[NDArray[np.uint8]]:
 
 
 def _arrays(found: Neighbours, n: int, k: int, radius: int | None) -> dict[str, NDArray[Any]]:
-    offsets, distances, ids = found
+    offsets, distances, _, ids = found
     if radius is not None:
         return {"offsets": offsets, "distances": distances, "ids": ids}
     shape = (len(offsets) - 1, min(k, n))
@@ -129,7 +138,7 @@ def _print_table(found: Neighbours, names: Sequence[str] | None, console: "Conso
     from rich.markup import escape
     from rich.table import Table
 
-    offsets, distances, ids = found
+    offsets, distances, rows, ids = found
     grid = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAVY)
     grid.add_column("query", justify="right")
     grid.add_column(f"nearest first, {'name' if names else 'id'}:distance")
@@ -137,7 +146,7 @@ def _print_table(found: Neighbours, names: Sequence[str] | None, console: "Conso
     for query in range(shown):
         first, last = int(offsets[query]), int(offsets[query + 1])
         cells = [
-            f"{names[ids[i]] if names else ids[i]}:{distances[i]}"
+            f"{names[rows[i]] if names else ids[i]}:{distances[i]}"
             for i in range(first, min(last, first + _SHOWN_NEIGHBOURS))
         ]
         more = last - first - len(cells)
@@ -150,9 +159,9 @@ def _print_table(found: Neighbours, names: Sequence[str] | None, console: "Conso
 
 
 def _print_text(found: Neighbours, names: Sequence[str] | None, stream: IO[str]) -> None:
-    offsets, distances, ids = found
+    offsets, distances, rows, ids = found
     stream.write("query\trank\tid\tdistance" + ("\tname\n" if names else "\n"))
     for query in range(len(offsets) - 1):
         for rank, i in enumerate(range(offsets[query], offsets[query + 1]), start=1):
-            name = f"\t{names[ids[i]]}" if names else ""
+            name = f"\t{names[rows[i]]}" if names else ""
             stream.write(f"{query}\t{rank}\t{ids[i]}\t{distances[i]}{name}\n")

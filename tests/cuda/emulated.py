@@ -168,11 +168,12 @@ class EmulatedDevice:
         return distances, ids
 
     def range_search(
-        self, codes: Array, queries: Array, radius: int, settings: Settings
+        self, codes: Array, queries: Array, radius: int, settings: Settings, keep: Array | None = None
     ) -> tuple[Array, Array, Array]:
         common = (
             *self._sets(codes, queries),
             radius,
+            keep,
             settings.multiprocessors,
             settings.shared_bytes,
             settings.budget,

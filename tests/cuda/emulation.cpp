@@ -122,13 +122,13 @@ int emulate_search(const std::uint8_t* codes, long long rows, int bytes, const s
 }
 
 int emulate_range_count(const std::uint8_t* codes, long long rows, int bytes, const std::uint8_t* queries,
-                        long long count, int radius, int multiprocessors, int shared_bytes, long long budget,
-                        unsigned seed, std::int64_t* counts) {
+                        long long count, int radius, const std::uint8_t* filter, int multiprocessors,
+                        int shared_bytes, long long budget, unsigned seed, std::int64_t* counts) {
     return guarded([&] {
         const Setup setup(multiprocessors, shared_bytes, seed);
         const RangePlan plan = plan_range(rows, count, bytes, setup.machine, budget);
         Memory workspace(plan.workspace_bytes);
-        range_count({codes, rows, bytes}, {queries, count, bytes}, nullptr, radius, plan, workspace.data(),
+        range_count({codes, rows, bytes}, {queries, count, bytes}, filter, radius, plan, workspace.data(),
                     counts, nullptr);
         workspace.check_guard();
     });
@@ -136,17 +136,17 @@ int emulate_range_count(const std::uint8_t* codes, long long rows, int bytes, co
 
 // Counts, then writes, as the ops do; `counts` holds the offsets (count + 1) in, from emulate_range_count.
 int emulate_range_search(const std::uint8_t* codes, long long rows, int bytes, const std::uint8_t* queries,
-                         long long count, int radius, int multiprocessors, int shared_bytes, long long budget,
-                         unsigned seed, const std::int64_t* offsets, std::int32_t* distances,
-                         std::int64_t* ids) {
+                         long long count, int radius, const std::uint8_t* filter, int multiprocessors,
+                         int shared_bytes, long long budget, unsigned seed, const std::int64_t* offsets,
+                         std::int32_t* distances, std::int64_t* ids) {
     return guarded([&] {
         const Setup setup(multiprocessors, shared_bytes, seed);
         const RangePlan plan = plan_range(rows, count, bytes, setup.machine, budget);
         Memory workspace(plan.workspace_bytes);
         const auto counts = std::make_unique<std::int64_t[]>(static_cast<std::size_t>(count));
         const Codes database{codes, rows, bytes}, wanted{queries, count, bytes};
-        range_count(database, wanted, nullptr, radius, plan, workspace.data(), counts.get(), nullptr);
-        range_write(database, wanted, nullptr, radius, plan, workspace.data(), offsets, distances, ids,
+        range_count(database, wanted, filter, radius, plan, workspace.data(), counts.get(), nullptr);
+        range_write(database, wanted, filter, radius, plan, workspace.data(), offsets, distances, ids,
                     nullptr);
         workspace.check_guard();
     });

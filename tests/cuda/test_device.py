@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 import dmth_fast as df
 from dmth_fast.retrieval import cuda, native, ops, reference
 from dmth_fast.retrieval.device_index import DeviceIndex
+from dmth_fast.retrieval.index import Index
 from dmth_fast.retrieval.streaming import search_streamed
 
 STATUS = native.cuda_available()
@@ -256,6 +257,24 @@ def test_the_index_on_a_device() -> None:
     rows = np.flatnonzero(selected)
     distances, ids = native.search(np.ascontiguousarray(codes[rows]), queries, 100)
     equal(index.search(wanted, 100, filter=on_device(selected)), (distances, rows[ids]))
+
+
+def test_ids_and_filters_of_the_index_on_a_device() -> None:
+    rng = np.random.default_rng(1)
+    codes, queries = random_codes(28, 20_000, 48, 0.1), random_codes(29, 20, 48, 0.1)
+    host, ids = Index(48), rng.permutation(10**6)[: len(codes)]
+    index = DeviceIndex(48)
+    for each in (host, index):
+        for rows in (slice(0, 12_000), slice(12_000, None)):
+            each.add(codes[rows], ids[rows])
+        each.remove(ids[::3])
+    wanted = on_device(queries)
+    mask = rng.random(len(host)) < 0.3
+    for there, here in ((None, None), (on_device(mask), mask), (host.ids[mask], mask)):
+        equal(index.search(wanted, 40, filter=there), host.search(queries, 40, filter=here))
+        equal(index.range_search(wanted, 6, filter=there), host.range_search(queries, 6, filter=here))
+    back = host.to("cuda").cpu()
+    equal(map(torch.from_numpy, (back.ids.copy(), back.rows().copy())), (index.ids, host.rows()))
 
 
 def test_more_than_2_to_the_31_rows() -> None:

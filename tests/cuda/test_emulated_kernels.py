@@ -162,6 +162,20 @@ def test_range_search(emulated: EmulatedDevice, case: Any, setup: Settings, data
     )
 
 
+@emulation
+@given(case=cases(), setup=devices, data=st.data())
+def test_range_search_with_a_filter(
+    emulated: EmulatedDevice, case: Any, setup: Settings, data: st.DataObject
+) -> None:
+    codes, queries, bits, rng = case
+    keep = rng.random(len(codes)) < data.draw(st.sampled_from((0.0, 0.02, 0.5, 1.0)))
+    radius = data.draw(st.integers(0, bits))
+    mask, rows = np.packbits(keep, bitorder="little"), np.flatnonzero(keep)
+    expected = reference.range_search(np.ascontiguousarray(codes[rows]), queries, radius)
+    found = emulated.range_search(codes, queries, radius, setup, keep=mask)
+    equal(found, (*expected[:2], rows[expected[2]]))
+
+
 def test_range_search_in_several_passes(emulated: EmulatedDevice) -> None:
     rng = np.random.default_rng(3)
     codes, queries = random_codes(rng, 900, 64), random_codes(rng, 41, 64)

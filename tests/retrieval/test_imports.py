@@ -21,6 +21,20 @@ def test_import_and_search_leave_heavy_modules_out():
     assert run(program).strip() == "[]"
 
 
+def test_an_index_that_is_saved_and_opened_leaves_heavy_modules_out(tmp_path):
+    path = str(tmp_path / "i.safetensors")
+    program = (
+        "import sys, dmth_fast, numpy\n"
+        "index = dmth_fast.Index(8)\n"
+        "index.add(numpy.zeros((2, 1), numpy.uint8), numpy.array([5, 3]))\n"
+        f"index.save({path!r})\n"
+        f"index = dmth_fast.Index.open({path!r}, mmap=True)\n"
+        "index.search(numpy.zeros((2, 1), numpy.uint8), 1, filter=index.ids)\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    assert run(program).strip() == "[]"
+
+
 def test_import_takes_at_most_three_times_numpy():
     clock = "import time; start = time.perf_counter(); import {}; print(time.perf_counter() - start)"
     ours, numpy = [], []

@@ -154,7 +154,7 @@ def test_threads_search_while_one_adds() -> None:
             while not last:
                 last = done.is_set()
                 least = len(index)
-                found = index._store.search(queries, len(codes) + 1, method=method, threads=2)
+                found = index._rows.settled().store.search(queries, len(codes) + 1, method=method, threads=2)
                 seen = found[0].shape[1]
                 assert least <= seen
                 assert_same(tuple(part[:, :7] for part in found), expected[seen], method)

@@ -12,7 +12,7 @@ from commandline import Files, Run
 from dmth_fast import __version__, lookup
 from dmth_fast.cli import main
 
-COMMANDS = ("demo", "train", "encode", "search", "evaluate", "bench", "check")
+COMMANDS = ("demo", "train", "encode", "index", "search", "evaluate", "bench", "check")
 
 
 def test_version(run: Run) -> None:

@@ -30,8 +30,9 @@ def is_tensor(value: object) -> bool:
 
 def is_array(value: object) -> TypeGuard[Array]:
     """Whether ``value`` is a NumPy array whose every element counts: a mask would be lost on the way."""
-    masked = sys.modules.get("numpy.ma")  # loaded by the first use of a mask, and not before
-    return isinstance(value, np.ndarray) and not (masked and isinstance(value, masked.MaskedArray))
+    # Loaded by the first use of a mask, and not before; another thread may be loading it now.
+    masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)
+    return isinstance(value, np.ndarray) and not (masked and isinstance(value, masked))
 
 
 def describe(value: object) -> str:

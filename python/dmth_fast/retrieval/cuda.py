@@ -170,13 +170,7 @@ def search_rows(
     """
     choice(method, "method", METHODS)
     module, shape = native.cuda(), (len(queries), k)
-    if keep is not None:
-        words = -(-len(codes) // 8)
-        if keep.dtype != torch.uint8 or keep.shape != (words,) or keep.device != codes.device:
-            raise ValueError(
-                f"keep must be uint8 of shape ({words},) on {codes.device}, got {describe(keep)}"
-            )
-        keep = keep.contiguous()
+    mask = _checked_mask(keep, codes)
     distances = codes.new_empty(shape, dtype=torch.int32)
     ids = codes.new_empty(shape, dtype=torch.int64)
     if not distances.numel():
@@ -189,7 +183,7 @@ def search_rows(
         plan,
         codes.data_ptr(),
         queries.data_ptr(),
-        0 if keep is None else keep.data_ptr(),
+        0 if mask is None else mask.data_ptr(),
         workspace.data_ptr(),
         distances.data_ptr(),
         ids.data_ptr(),
@@ -199,13 +193,22 @@ def search_rows(
 
 
 def range_search(
-    codes: Tensor, queries: Tensor, radius: int, bits: int | None = None, threads: int | None = None
+    codes: Tensor,
+    queries: Tensor,
+    radius: int,
+    bits: int | None = None,
+    threads: int | None = None,
+    *,
+    keep: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """:func:`dmth_fast.range_search` on the device; waits for it once, to know the size of the result."""
+    """:func:`dmth_fast.range_search` on the device; waits for it once, to know the size of the result.
+
+    ``keep`` is as of :func:`search_rows`.
+    """
     database, wanted, width = checked_pair(codes, queries, bits)
     optional_integer(threads, "threads", 1)
     limit = integer(radius, "radius", 0, width)
-    module = native.cuda()
+    module, mask = native.cuda(), _checked_mask(keep, database)
     offsets = database.new_zeros((len(wanted) + 1,), dtype=torch.int64)
     if not len(wanted) or not len(database):
         return (
@@ -216,7 +219,8 @@ def range_search(
     sizes = (len(database), len(wanted), database.shape[1], _index_of(database))
     plan, workspace = planned(lambda most: module.range_plan(*sizes, most), database, _budget(database))
     counts = database.new_empty((len(wanted),), dtype=torch.int64)
-    inputs = (plan, database.data_ptr(), wanted.data_ptr(), 0, limit, workspace.data_ptr())
+    kept = 0 if mask is None else mask.data_ptr()
+    inputs = (plan, database.data_ptr(), wanted.data_ptr(), kept, limit, workspace.data_ptr())
     module.range_count(*inputs, counts.data_ptr(), *_place(database))
     torch.cumsum(counts, 0, out=offsets[1:])
     total = int(offsets[-1].item())
@@ -292,6 +296,16 @@ def planned(plan_within: Callable[[int], Any], codes: Tensor, most: int) -> tupl
             return plan, codes.new_empty((plan.workspace_bytes,))
         except torch.OutOfMemoryError as error:
             refusal, most = error, int(plan.workspace_bytes) // 2
+
+
+def _checked_mask(keep: Tensor | None, codes: Tensor) -> Tensor | None:
+    """One bit a row of ``codes``, contiguous; None for all rows."""
+    if keep is None:
+        return None
+    words = -(-len(codes) // 8)
+    if keep.dtype != torch.uint8 or keep.shape != (words,) or keep.device != codes.device:
+        raise ValueError(f"keep must be uint8 of shape ({words},) on {codes.device}, got {describe(keep)}")
+    return keep.contiguous()
 
 
 def _sets(codes: Tensor, queries: Tensor) -> tuple[int, int, int, int, int]:

@@ -51,6 +51,10 @@ class Store:
         """A copy of the rows of ``ids``, ``(m,)`` int64; IndexError where there is no such row."""
         return self._index.rows(ids)
 
+    def first(self, count: int) -> Codes:
+        """A copy of the first ``count`` rows; IndexError where there are not so many."""
+        return self._index.rows(np.arange(count, dtype=np.int64))
+
     def search(
         self,
         queries: Codes,
