@@ -54,7 +54,9 @@ def test_learning_uses_only_the_public_side_of_retrieval(path: Path) -> None:
         n for n in imported(path) if n.startswith(("dmth_fast.retrieval.native", "dmth_fast.retrieval.ops"))
     }
     above = {
-        n for n in imported(path) if n.startswith(("dmth_fast.cli", "dmth_fast.demo", "dmth_fast.report"))
+        n
+        for n in imported(path)
+        if n.startswith(("dmth_fast.cli", "dmth_fast.program", "dmth_fast.demo", "dmth_fast.report"))
     }
     assert not private | above
 

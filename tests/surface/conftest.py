@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from commandline import Files, Outcome, Run
 
-from dmth_fast.cli import main
+from dmth_fast.program import main
 
 
 @pytest.fixture

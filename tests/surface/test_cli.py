@@ -10,7 +10,7 @@ import pytest
 from commandline import Files, Run
 
 from dmth_fast import __version__, lookup
-from dmth_fast.cli import main
+from dmth_fast.program import main
 
 COMMANDS = ("demo", "train", "encode", "index", "search", "evaluate", "bench", "check")
 
@@ -37,7 +37,7 @@ def test_no_command_shows_the_help_and_is_wrong_usage(run: Run) -> None:
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     program = (
-        "import sys; from dmth_fast.cli import main\n"
+        "import sys; from dmth_fast.program import main\n"
         "try: main(['--help'])\n"
         "except SystemExit: print(sorted({'torch', 'numpy', 'matplotlib', 'sklearn'} & sys.modules.keys()))"
     )
@@ -172,7 +172,7 @@ def test_signals_leave_no_half_written_file(tmp_path: Path, number: signal.Signa
     program = (
         "import time, dmth_fast.lookup as lookup\n"
         "from dmth_fast.atomic import writing\n"
-        "from dmth_fast.cli import main\n"
+        "from dmth_fast.program import main\n"
         "def body(*_, **__):\n"
         f"    with writing({str(tmp_path / 'r.npz')!r}) as temporary:\n"
         "        temporary.write_bytes(b'half')\n"

@@ -1,11 +1,14 @@
 """The ``serve`` command: the collection behind the page, and the page itself where gradio is installed."""
 
 import gc
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from commandline import Run
 from PIL import Image
 
 import dmth_fast as df
@@ -95,3 +98,17 @@ def test_the_page_answers(hasher: Hasher, folder: Path) -> None:
 def test_small_images_are_enlarged(size: tuple[int, int], shown: tuple[int, int]) -> None:
     assert serve._fit(Image.new("RGB", size)).size == shown
     assert max(serve._fit(Image.new("RGB", (4000, 100))).size) == 512
+
+
+def test_the_command_says_what_is_missing(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    code, _, err = run("serve", tmp_path, folder)
+    assert code != 0
+    assert 'pip install "dmth-fast[serve]"' in err
+    monkeypatch.setitem(sys.modules, "gradio", ModuleType("gradio"))
+    code, _, err = run("serve", tmp_path / "student", folder)
+    assert (code, "student" in err) == (2, True)
+    code, _, err = run("serve", tmp_path, folder, "-k", 0)
+    assert (code, err) == (2, "dmth-fast: -k must be at least 1, got 0\n")
