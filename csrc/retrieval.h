@@ -25,6 +25,14 @@ struct Labels {
     std::int64_t words;
 };
 
+// Rows that take part in a search: one bit a row, bit i % 64 of word i / 64, in whole blocks of 8 words with
+// zeros behind the last row. Without bits all rows take part.
+struct Kept {
+    const std::uint64_t* bits = nullptr;
+    std::int64_t rows = 0;   // that the bits are for
+    std::int64_t count = 0;  // of ones
+};
+
 struct RangeResult {
     std::vector<std::int64_t> offsets;
     std::unique_ptr<std::int32_t[]> distances;
@@ -62,11 +70,11 @@ std::int64_t pack(const void* values, Scalar type, std::int64_t rows, std::int64
 // out: (queries, rows).
 void hamming_distances(Codes codes, Codes queries, std::int32_t* out, const Call& call);
 
-// distances, ids: (queries, k), 1 <= k <= rows.
+// distances, ids: (queries, k), 1 <= k <= rows that take part.
 void search(Codes codes, Codes queries, std::int64_t k, std::int32_t* distances, std::int64_t* ids,
-            const Call& call);
+            const Kept& kept, const Call& call);
 
-RangeResult range_search(Codes codes, Codes queries, std::int32_t radius, const Call& call);
+RangeResult range_search(Codes codes, Codes queries, std::int32_t radius, const Kept& kept, const Call& call);
 
 // counts: (queries,) number of rows within the radius.
 void range_count(Codes codes, Codes queries, std::int32_t radius, std::int64_t* counts, const Call& call);

@@ -56,6 +56,27 @@ Pair views(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries)
     return pair;
 }
 
+// The rows that a search looks at: all of them, or those of a mask in whole blocks of words.
+using Mask = std::optional<Array<std::uint64_t>>;
+
+Kept kept_of(const Mask& keep, std::int64_t rows) {
+    if (!keep) return {nullptr, rows, rows};
+    const std::int64_t words = (rows + 511) / 512 * 8;
+    if (keep->ndim() != 1 || keep->shape(0) != words) {
+        throw std::invalid_argument("keep must have " + std::to_string(words) + " words for " +
+                                    std::to_string(rows) + " rows");
+    }
+    const std::uint64_t* bits = keep->data();
+    std::int64_t count = 0;
+    for (std::int64_t i = 0; i < words; ++i) {
+        const std::int64_t left = std::clamp<std::int64_t>(rows - 64 * i, 0, 64);
+        if (left < 64 && bits[i] >> left != 0)
+            throw std::invalid_argument("keep must be zero behind row " + std::to_string(rows - 1));
+        count += __builtin_popcountll(bits[i]);
+    }
+    return {bits, rows, count};
+}
+
 Labels labels_of(const py::array& labels, std::int64_t rows, const char* name) {
     if (labels.ndim() < 1 || labels.shape(0) != rows) {
         throw std::invalid_argument(std::string(name) + " must have one entry for each of " +
@@ -124,17 +145,18 @@ Array<std::int32_t> hamming_distances(const Array<std::uint8_t>& codes, const Ar
 }
 
 py::tuple search(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries, std::int64_t k,
-                 int threads, const std::string& isa) {
+                 int threads, const std::string& isa, const Mask& keep) {
     const Pair pair = views(codes, queries);
     if (k < 1) throw std::invalid_argument("k must be at least 1, got " + std::to_string(k));
-    const std::int64_t columns = std::min(k, pair.codes.rows);
+    const Kept kept = kept_of(keep, pair.codes.rows);
+    const std::int64_t columns = std::min(k, kept.count);
     Array<std::int32_t> distances = empty<std::int32_t>(pair.queries.rows, columns);
     Array<std::int64_t> ids = empty<std::int64_t>(pair.queries.rows, columns);
     std::int32_t* distance_data = distances.mutable_data();
     std::int64_t* id_data = ids.mutable_data();
     if (columns > 0 && pair.queries.rows > 0) {
         run(isa, threads, [&](const cpu::Call& call) {
-            cpu::search(pair.codes, pair.queries, columns, distance_data, id_data, call);
+            cpu::search(pair.codes, pair.queries, columns, distance_data, id_data, kept, call);
         });
     }
     return py::make_tuple(distances, ids);
@@ -153,11 +175,12 @@ py::tuple csr(RangeResult result) {
 }
 
 py::tuple range_search(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries,
-                       std::int64_t radius, int threads, const std::string& isa) {
+                       std::int64_t radius, int threads, const std::string& isa, const Mask& keep) {
     const Pair pair = views(codes, queries);
     const std::int32_t bound = radius_of(radius, pair.codes);
+    const Kept kept = kept_of(keep, pair.codes.rows);
     return csr(run(isa, threads, [&](const cpu::Call& call) {
-        return cpu::range_search(pair.codes, pair.queries, bound, call);
+        return cpu::range_search(pair.codes, pair.queries, bound, kept, call);
     }));
 }
 
@@ -351,6 +374,44 @@ py::tuple index_range_search(const cpu::Index& index, const Array<std::uint8_t>&
                    [&](const cpu::Call& call) { return index.range_search(asked, bound, how, call); }));
 }
 
+// As many rows as a mask is for have been there: an index does not shrink.
+Kept kept_rows(const cpu::Index& index, const Array<std::uint64_t>& keep, std::int64_t rows) {
+    if (rows < 0 || rows > index_size(index)) {
+        throw std::invalid_argument("rows must be from 0 to " + std::to_string(index_size(index)) + ", got " +
+                                    std::to_string(rows));
+    }
+    return kept_of(keep, rows);
+}
+
+py::tuple index_search_kept(const cpu::Index& index, const Array<std::uint8_t>& queries, std::int64_t k,
+                            const Array<std::uint64_t>& keep, std::int64_t rows, int threads,
+                            const std::string& isa) {
+    const Codes asked = index_view(index, queries, "queries");
+    if (k < 1) throw std::invalid_argument("k must be at least 1, got " + std::to_string(k));
+    const Kept kept = kept_rows(index, keep, rows);
+    const std::int64_t columns = std::min(k, kept.count);
+    Array<std::int32_t> distances = empty<std::int32_t>(asked.rows, columns);
+    Array<std::int64_t> ids = empty<std::int64_t>(asked.rows, columns);
+    std::int32_t* distance_data = distances.mutable_data();
+    std::int64_t* id_data = ids.mutable_data();
+    if (columns > 0 && asked.rows > 0) {
+        run(isa, threads, [&](const cpu::Call& call) {
+            index.search_kept(asked, columns, kept, distance_data, id_data, call);
+        });
+    }
+    return py::make_tuple(distances, ids);
+}
+
+py::tuple index_range_search_kept(const cpu::Index& index, const Array<std::uint8_t>& queries,
+                                  std::int64_t radius, const Array<std::uint64_t>& keep, std::int64_t rows,
+                                  int threads, const std::string& isa) {
+    const Codes asked = index_view(index, queries, "queries");
+    const std::int32_t bound = radius_of(radius, asked);
+    const Kept kept = kept_rows(index, keep, rows);
+    return csr(run(isa, threads,
+                   [&](const cpu::Call& call) { return index.range_search_kept(asked, bound, kept, call); }));
+}
+
 void index_build(const cpu::Index& index, int threads, const std::string& isa) {
     run(isa, threads, [&](const cpu::Call& call) { index.build(call); });
 }
@@ -418,8 +479,9 @@ PYBIND11_MODULE(_core, m) {
     const py::arg isa("isa");
     m.def("pack", &pack, py::arg("values"), py::arg("threshold"), threads, isa);
     m.def("hamming_distances", &hamming_distances, codes, queries, threads, isa);
-    m.def("search", &search, codes, queries, py::arg("k"), threads, isa);
-    m.def("range_search", &range_search, codes, queries, py::arg("radius"), threads, isa);
+    const auto no_mask = py::arg("keep").noconvert() = py::none();
+    m.def("search", &search, codes, queries, py::arg("k"), threads, isa, no_mask);
+    m.def("range_search", &range_search, codes, queries, py::arg("radius"), threads, isa, no_mask);
     m.def("range_count", &range_count, codes, queries, py::arg("radius"), threads, isa);
     m.def("histograms", &histograms, codes, queries, py::arg("database_labels"), py::arg("query_labels"),
           py::arg("bits"), threads, isa);
@@ -439,6 +501,10 @@ PYBIND11_MODULE(_core, m) {
         .def("rows", &index_rows, py::arg("ids").noconvert())
         .def("search", &index_search, queries, py::arg("k"), py::arg("method"), threads, isa)
         .def("range_search", &index_range_search, queries, py::arg("radius"), py::arg("method"), threads, isa)
+        .def("search_kept", &index_search_kept, queries, py::arg("k"), py::arg("keep").noconvert(),
+             py::arg("rows"), threads, isa)
+        .def("range_search_kept", &index_range_search_kept, queries, py::arg("radius"),
+             py::arg("keep").noconvert(), py::arg("rows"), threads, isa)
         .def("build", &index_build, threads, isa)
         .def("explain", &index_explain, queries, py::arg("k"), py::arg("method"), threads, isa)
         .def("range_count", &index_range_count, queries, py::arg("radius"), threads, isa);

@@ -14,6 +14,8 @@
 namespace dmth_fast::cpu {
 namespace {
 
+constexpr std::int64_t kRowsAhead = 32;  // fetched before they are copied
+
 constexpr std::int64_t kSegmentBytes = std::int64_t{4} << 20;
 
 std::int64_t segment_blocks(const PlaneLayout& layout) {
@@ -114,10 +116,20 @@ std::int64_t Index::add(Codes codes, const Call& call) {
 
 bool Index::rows(const std::int64_t* ids, std::int64_t n, std::uint8_t* out) const {
     const Reading lock(*this);
-    for (std::int64_t i = 0; i < n; ++i) {
-        if (ids[i] < 0 || ids[i] >= count_) return false;
-        std::memcpy(out + i * layout_.bytes, data() + ids[i] * layout_.bytes,
-                    static_cast<std::size_t>(layout_.bytes));
+    const auto stored = [&](std::int64_t id) { return id >= 0 && id < count_; };
+    if (!std::all_of(ids, ids + n, stored)) return false;
+    const Codes all = source(count_).codes;
+    const auto copy = [&](auto bytes) {
+        for (std::int64_t i = 0; i < n; ++i) {
+            if (i + kRowsAhead < n) __builtin_prefetch(all.row(ids[i + kRowsAhead]));
+            std::memcpy(out + i * bytes, all.row(ids[i]), static_cast<std::size_t>(bytes));
+        }
+    };
+    // A copy of a fixed size is an instruction or two.
+    if (all.bytes == 8) {
+        copy(std::integral_constant<std::int64_t, 8>());
+    } else {
+        copy(all.bytes);
     }
     return true;
 }
@@ -164,6 +176,22 @@ RangeResult Index::range_search(Codes queries, std::int32_t radius, Method metho
     const std::int64_t found = result.offsets.back() / std::max<std::int64_t>(1, queries.rows);
     keeper_.note(count_, layout_.planes, furthest, found, taken.count(), call.threads);
     return result;
+}
+
+void Index::search_kept(Codes queries, std::int64_t k, const Kept& kept, std::int32_t* distances,
+                        std::int64_t* ids, const Call& call) const {
+    const Reading lock(*this);
+    Source part = source(kept.rows);
+    part.kept = kept;
+    search_source(part, queries, k, distances, ids, true, call);
+}
+
+RangeResult Index::range_search_kept(Codes queries, std::int32_t radius, const Kept& kept,
+                                     const Call& call) const {
+    const Reading lock(*this);
+    Source part = source(kept.rows);
+    part.kept = kept;
+    return range_source(part, queries, radius, call);
 }
 
 void Index::build(const Call& call) const {

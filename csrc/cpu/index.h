@@ -46,6 +46,13 @@ class Index {
                 std::int64_t* ids, const Call& call) const;
 
     RangeResult range_search(Codes queries, std::int32_t radius, Method method, const Call& call) const;
+
+    // Of rows that take part, kept.rows <= size; always a scan, since tables hold all rows. 1 <= k <=
+    // kept.count.
+    void search_kept(Codes queries, std::int64_t k, const Kept& kept, std::int32_t* distances,
+                     std::int64_t* ids, const Call& call) const;
+    RangeResult range_search_kept(Codes queries, std::int32_t radius, const Kept& kept,
+                                  const Call& call) const;
     void range_count(Codes queries, std::int32_t radius, std::int64_t* counts, const Call& call) const;
 
     // Makes the tables of a multi-index for all rows now; multi_index_keeper.h says when else it happens.

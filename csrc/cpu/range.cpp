@@ -99,8 +99,9 @@ RangeResult range_source(const Source& source, Codes queries, std::int32_t radiu
     return result;
 }
 
-RangeResult range_search(Codes codes, Codes queries, std::int32_t radius, const Call& call) {
-    return range_source({.codes = codes}, queries, radius, call);
+RangeResult range_search(Codes codes, Codes queries, std::int32_t radius, const Kept& kept,
+                         const Call& call) {
+    return range_source({.codes = codes, .kept = kept}, queries, radius, call);
 }
 
 void count_source(const Source& source, Codes queries, std::int32_t radius, std::int64_t* counts,

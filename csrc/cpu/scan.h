@@ -4,7 +4,8 @@
 // first one) and block that holds rows within the query's bound, blocks ascending for each query. on_hits may
 // lower the bound. Few queries read the rows as they are; more read bit planes, either those of an index or,
 // chunk by chunk, planes made in the thread's own scratch memory, small enough to stay in the L2 cache for
-// all queries.
+// all queries. Rows that do not take part are taken out of masks that have hits; blocks without any that does
+// are passed over.
 #pragma once
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "../codes.h"
+#include "../retrieval.h"
 #include "cut.h"
 #include "kernels.h"
 #include "planes.h"
@@ -23,10 +25,29 @@
 
 namespace dmth_fast::cpu {
 
-// Rows, and their bit planes where an index keeps them.
+// Rows, their bit planes where an index keeps them, and which of them take part.
 struct Source {
     Codes codes;
     const std::uint64_t* const* blocks = nullptr;  // one address for each block of rows
+    Kept kept{};
+
+    std::int64_t taking_part() const { return kept.bits == nullptr ? codes.rows : kept.count; }
+    bool takes_part(std::int64_t row) const {
+        return kept.bits == nullptr || (kept.bits[row / 64] >> (row % 64) & 1) != 0;
+    }
+    // Whether the block that begins at `first` has a row that takes part.
+    bool any_of_block(std::int64_t first) const {
+        if (kept.bits == nullptr) return true;
+        const std::uint64_t* words = kept.bits + first / 64;
+        return std::any_of(words, words + kBlockWords, [](std::uint64_t word) { return word != 0; });
+    }
+    // Leaves the rows of a block's mask that take part. False if none is left.
+    bool admit(std::int64_t first, std::uint64_t* mask) const {
+        if (kept.bits == nullptr) return true;
+        std::uint64_t any = 0;
+        for (std::int64_t w = 0; w < kBlockWords; ++w) any |= mask[w] &= kept.bits[first / 64 + w];
+        return any != 0;
+    }
 };
 
 class Bounds {
@@ -89,8 +110,9 @@ inline bool planes_pay(const Source& source, std::int64_t queries, const Kernels
 }
 
 template <class OnHits>
-void scan_rows(Codes codes, Codes queries, const Cut::Task& task, Bounds& bounds, const Kernels& kernels,
-               const OnHits& on_hits) {
+void scan_rows(const Source& source, Codes queries, const Cut::Task& task, Bounds& bounds,
+               const Kernels& kernels, const OnHits& on_hits) {
+    const Codes& codes = source.codes;
     std::uint64_t mask[kBlockWords];
     const std::int64_t chunk_rows = std::max(kBlockRows, kChunkBytes / codes.bytes / kBlockRows * kBlockRows);
     for (std::int64_t chunk = task.row_begin; chunk < task.row_end; chunk += chunk_rows) {
@@ -100,9 +122,11 @@ void scan_rows(Codes codes, Codes queries, const Cut::Task& task, Bounds& bounds
             const std::int64_t local = q - task.query_begin;
             for (std::int64_t block = chunk; block < chunk_end && bounds.of(local) >= 0;
                  block += kBlockRows) {
+                if (!source.any_of_block(block)) continue;
                 const std::int64_t n = std::min(kBlockRows, chunk_end - block);
                 if (kernels.rows_within(codes.row(block), n, codes.bytes, queries.row(q), bounds.of(local),
-                                        mask)) {
+                                        mask) &&
+                    source.admit(block, mask)) {
                     on_hits(local, block, mask);
                 }
             }
@@ -153,6 +177,7 @@ void scan_planes(const Source& source, const Cut::Task& task, Bounds& bounds, co
                 blocks[static_cast<std::size_t>(b)] = source.blocks[first / kBlockRows];
                 continue;
             }
+            if (!source.any_of_block(first)) continue;
             auto* made = scratch.at<std::uint64_t>(static_cast<std::size_t>(b * block_bytes));
             kernels.transpose(codes.row(first), std::min(kBlockRows, chunk_end - first), codes.bytes, made);
             if (weighed) kernels.weigh(codes.bytes, made);
@@ -164,6 +189,7 @@ void scan_planes(const Source& source, const Cut::Task& task, Bounds& bounds, co
             if (stopped()) return;
             for (std::int64_t b = 0; b < count && queries.sel.alive() > 0; ++b) {
                 const std::int64_t first = chunk + b * kBlockRows;
+                if (!source.any_of_block(first)) continue;
                 const std::uint64_t* block = blocks[static_cast<std::size_t>(b)];
                 const std::int64_t step = (ahead_lines + queries.sel.size() - 1) / queries.sel.size();
                 Ahead ahead{nullptr, nullptr, step * kBlockWords};
@@ -181,6 +207,7 @@ void scan_planes(const Source& source, const Cut::Task& task, Bounds& bounds, co
                 const std::int64_t rows = std::min(kBlockRows, chunk_end - first);
                 const auto report = [&](std::int64_t i, std::uint64_t* mask) {
                     if (rows < kBlockRows && !clip(mask, rows)) return;
+                    if (!source.admit(first, mask)) return;
                     on_hits(base + who[i], first, mask);
                 };
                 if (queries.weighed()) {
@@ -214,7 +241,7 @@ template <class OnHits>
 void scan(const Source& source, Codes queries, const Cut::Task& task, Bounds& bounds, const Kernels& kernels,
           const OnHits& on_hits) {
     if (bounds.tiles().empty()) {
-        scan_rows(source.codes, queries, task, bounds, kernels, on_hits);
+        scan_rows(source, queries, task, bounds, kernels, on_hits);
     } else {
         scan_planes(source, task, bounds, kernels, on_hits);
     }

@@ -29,24 +29,29 @@ constexpr std::int64_t kRowsOfFound = 10'000;
 constexpr std::int64_t kLeastSample = 2 * kBlockRows;
 constexpr std::int64_t kMostSample = 16 * kBlockRows;
 
-// A sample of evenly spaced rows, and the bound that it suggests.
+// A sample of evenly spaced rows, of those that take part, and the bound that it suggests.
 class Sample {
   public:
-    Sample(Codes codes, std::int64_t k) : rows_(kLeastSample), bytes_(codes.bytes) {
-        if (k >= 1000) {
-            rows_ = std::clamp(codes.rows / 16 / kBlockRows * kBlockRows, kLeastSample, kMostSample);
-        }
-        if (codes.rows < 8 * rows_ || k > codes.rows / 2) {
+    Sample(const Source& source, std::int64_t k) : rows_(kLeastSample), bytes_(source.codes.bytes) {
+        const std::int64_t all = source.taking_part();
+        if (k >= 1000) rows_ = std::clamp(all / 16 / kBlockRows * kBlockRows, kLeastSample, kMostSample);
+        if (all < 8 * rows_ || k > all / 2) {
             rows_ = 0;
             return;
         }
-        const double expected =
-            static_cast<double>(k) * static_cast<double>(rows_) / static_cast<double>(codes.rows);
-        enough_ = static_cast<std::int64_t>(expected + 4 * std::sqrt(expected) + 2);
-        codes_.resize(static_cast<std::size_t>(rows_ * bytes_));
-        for (std::int64_t i = 0; i < rows_; ++i) {
-            std::copy_n(codes.row(i * (codes.rows / rows_)), bytes_, codes_.data() + i * bytes_);
+        // Rows that take part are met as often as they are frequent, if that does not depend on their place.
+        const std::int64_t step = all / rows_;
+        codes_.reserve(static_cast<std::size_t>(rows_ * bytes_));
+        std::int64_t taken = 0;
+        for (std::int64_t row = 0; row < source.codes.rows && taken < rows_; row += step) {
+            if (!source.takes_part(row)) continue;
+            codes_.insert(codes_.end(), source.codes.row(row), source.codes.row(row) + bytes_);
+            ++taken;
         }
+        rows_ = taken;
+        const double expected =
+            static_cast<double>(k) * static_cast<double>(rows_) / static_cast<double>(all);
+        enough_ = static_cast<std::int64_t>(expected + 4 * std::sqrt(expected) + 2);
     }
 
     std::int32_t bound(const std::uint8_t* query, const Kernels& kernels) const {
@@ -55,8 +60,9 @@ class Sample {
         std::vector<std::int32_t> counts(static_cast<std::size_t>(bits) + 1, 0);
         std::int32_t distances[kBlockRows];
         for (std::int64_t at = 0; at < rows_; at += kBlockRows) {
-            kernels.distances(codes_.data() + at * bytes_, kBlockRows, bytes_, query, distances);
-            for (const std::int32_t d : distances) ++counts[static_cast<std::size_t>(d)];
+            const std::int64_t count = std::min(kBlockRows, rows_ - at);
+            kernels.distances(codes_.data() + at * bytes_, count, bytes_, query, distances);
+            for (std::int64_t i = 0; i < count; ++i) ++counts[static_cast<std::size_t>(distances[i])];
         }
         std::int64_t count = 0;
         for (std::int32_t d = 0; d < bits; ++d) {
@@ -81,11 +87,11 @@ void search_source(const Source& source, Codes queries, std::int64_t k, std::int
     const Kernels& kernels = *call.kernels;
     const std::int64_t bits = codes.bytes * 8;
     const std::int64_t most = std::clamp<std::int64_t>(kGroupBytes / (12 * k), 32, 1024);
-    const bool share = source.blocks != nullptr && codes.rows / k <= kRowsOfFound;
+    const bool share = source.blocks != nullptr && source.taking_part() / k <= kRowsOfFound;
     const Cut cut(codes.rows, queries.rows, call.threads, most, share, k);
     const std::int64_t slices = cut.slices();
     const PlaneLayout layout(codes.bytes);
-    const Sample sample(codes, sampled ? k : codes.rows);
+    const Sample sample(source, sampled ? k : source.taking_part());
     struct Found {
         Slab memory;
         std::vector<Selector> selectors;
@@ -156,8 +162,8 @@ void search_source(const Source& source, Codes queries, std::int64_t k, std::int
 }
 
 void search(Codes codes, Codes queries, std::int64_t k, std::int32_t* distances, std::int64_t* ids,
-            const Call& call) {
-    search_source({.codes = codes}, queries, k, distances, ids, true, call);
+            const Kept& kept, const Call& call) {
+    search_source({.codes = codes, .kept = kept}, queries, k, distances, ids, true, call);
 }
 
 }  // namespace dmth_fast::cpu

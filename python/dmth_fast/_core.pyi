@@ -12,10 +12,20 @@ def hamming_distances(
     codes: npt.NDArray[np.uint8], queries: npt.NDArray[np.uint8], threads: int, isa: str
 ) -> npt.NDArray[np.int32]: ...
 def search(
-    codes: npt.NDArray[np.uint8], queries: npt.NDArray[np.uint8], k: int, threads: int, isa: str
+    codes: npt.NDArray[np.uint8],
+    queries: npt.NDArray[np.uint8],
+    k: int,
+    threads: int,
+    isa: str,
+    keep: npt.NDArray[np.uint64] | None = None,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]: ...
 def range_search(
-    codes: npt.NDArray[np.uint8], queries: npt.NDArray[np.uint8], radius: int, threads: int, isa: str
+    codes: npt.NDArray[np.uint8],
+    queries: npt.NDArray[np.uint8],
+    radius: int,
+    threads: int,
+    isa: str,
+    keep: npt.NDArray[np.uint64] | None = None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]: ...
 def range_count(
     codes: npt.NDArray[np.uint8], queries: npt.NDArray[np.uint8], radius: int, threads: int, isa: str
@@ -115,6 +125,24 @@ class Index:
     def range_count(
         self, queries: npt.NDArray[np.uint8], radius: int, threads: int, isa: str
     ) -> npt.NDArray[np.int64]: ...
+    def search_kept(
+        self,
+        queries: npt.NDArray[np.uint8],
+        k: int,
+        keep: npt.NDArray[np.uint64],
+        rows: int,
+        threads: int,
+        isa: str,
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]: ...
+    def range_search_kept(
+        self,
+        queries: npt.NDArray[np.uint8],
+        radius: int,
+        keep: npt.NDArray[np.uint64],
+        rows: int,
+        threads: int,
+        isa: str,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]: ...
     def build(self, threads: int, isa: str) -> None: ...
     def explain(
         self, queries: npt.NDArray[np.uint8], k: int, method: str, threads: int, isa: str

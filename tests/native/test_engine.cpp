@@ -104,6 +104,56 @@ void check_range(const Problem& p, std::int32_t radius, const RangeResult& resul
     CHECK(result.offsets.back() == static_cast<std::int64_t>(at));
 }
 
+// Rows that take part: `every` so many-th of them, in whole blocks of words.
+struct Mask {
+    std::vector<std::uint64_t> bits;
+    Kept kept;
+
+    Mask(std::int64_t rows, std::int64_t every)
+        : bits(static_cast<std::size_t>((rows + 511) / 512 * 8)), kept{bits.data(), rows, 0} {
+        for (std::int64_t i = every / 2; i < rows; i += every, ++kept.count)
+            bits[static_cast<std::size_t>(i / 64)] |= std::uint64_t{1} << (i % 64);
+    }
+    bool has(std::int64_t i) const { return (bits[static_cast<std::size_t>(i / 64)] >> (i % 64) & 1) != 0; }
+};
+
+void check_kept(const Problem& p, const cpu::Index& index, const Mask& mask, const cpu::Call& call) {
+    const std::int64_t k = (mask.kept.count + 1) / 2;
+    if (k == 0) return;
+    const auto asked = static_cast<std::size_t>(p.queries.rows);
+    std::vector<std::int32_t> d(asked * static_cast<std::size_t>(k));
+    std::vector<std::int64_t> ids(d.size());
+    const auto check = [&] {
+        for (std::size_t q = 0; q < asked; ++q) {
+            std::size_t at = q * static_cast<std::size_t>(k);
+            for (const std::int64_t id : p.order[q]) {
+                if (at == (q + 1) * static_cast<std::size_t>(k)) break;
+                if (!mask.has(id)) continue;
+                CHECK(ids[at] == id);
+                CHECK(d[at] == p.distance(static_cast<std::int64_t>(q), id));
+                ++at;
+            }
+        }
+    };
+    cpu::search(p.codes, p.queries, k, d.data(), ids.data(), mask.kept, call);
+    check();
+    index.search_kept(p.queries, k, mask.kept, d.data(), ids.data(), call);
+    check();
+    const auto radius = static_cast<std::int32_t>(p.codes.bytes * 4);
+    const RangeResult near = index.range_search_kept(p.queries, radius, mask.kept, call);
+    const RangeResult once = cpu::range_search(p.codes, p.queries, radius, mask.kept, call);
+    CHECK(near.offsets == once.offsets);
+    std::size_t found = 0;
+    for (std::size_t q = 0; q < asked; ++q) {
+        for (const std::int64_t id : p.order[q]) {
+            if (!mask.has(id) || p.distance(static_cast<std::int64_t>(q), id) > radius) continue;
+            CHECK(near.ids[found] == id);
+            CHECK(once.ids[found++] == id);
+        }
+    }
+    CHECK(near.offsets.back() == static_cast<std::int64_t>(found));
+}
+
 void check_verbs(const Problem& p, const cpu::Call& call) {
     const std::int64_t rows = p.codes.rows;
     const auto asked = static_cast<std::size_t>(p.queries.rows);
@@ -119,16 +169,18 @@ void check_verbs(const Problem& p, const cpu::Call& call) {
     for (const std::int64_t k : {std::int64_t{1}, (rows + 1) / 2, rows}) {
         std::vector<std::int32_t> d(asked * static_cast<std::size_t>(k));
         std::vector<std::int64_t> ids(d.size());
-        cpu::search(p.codes, p.queries, k, d.data(), ids.data(), call);
+        cpu::search(p.codes, p.queries, k, d.data(), ids.data(), {}, call);
         check_search(p, k, d, ids);
         for (const cpu::Method method : kMethods) {
             index.search(p.queries, rows, k, method, d.data(), ids.data(), call);
             check_search(p, k, d, ids);
         }
     }
+    for (const std::int64_t every : {std::int64_t{1}, std::int64_t{3}, std::int64_t{700}})
+        check_kept(p, index, Mask(rows, every), call);
     const auto bits = static_cast<std::int32_t>(p.codes.bytes * 8);
     for (const std::int32_t radius : {0, bits * 2 / 5, bits}) {
-        check_range(p, radius, cpu::range_search(p.codes, p.queries, radius, call));
+        check_range(p, radius, cpu::range_search(p.codes, p.queries, radius, {}, call));
         for (const cpu::Method method : kMethods) {
             check_range(p, radius, index.range_search(p.queries, radius, method, call));
         }

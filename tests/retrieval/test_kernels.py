@@ -78,6 +78,77 @@ def problems(draw: st.DrawFn) -> tuple[Array, Array, int]:
     return codes[:rows].copy(), codes[rows:].copy(), bits
 
 
+KEPT = (0.0, 0.002, 0.1, 0.9, 1.0)
+
+
+def kept_reference(verb: str, codes: Array, queries: Array, argument: int, mask: Array) -> Any:
+    """The verb over the rows of a mask alone."""
+    rows = np.flatnonzero(mask)
+    *parts, places = getattr(reference, verb)(np.ascontiguousarray(codes[rows]), queries, argument)
+    return (*parts, rows[places])
+
+
+def check_kept(codes: Array, queries: Array, mask: Array, ks: tuple[int, ...], radius: int) -> None:
+    """Searches of rows that take part, one-shot and in an index that has grown since."""
+    keep, total = native.kept_rows(mask), len(codes)
+    store = native.Store(codes.shape[1])
+    store.add(codes)
+    store.add(queries)  # rows that the mask is not for
+    for isa, threads in variants():
+        options = {"threads": threads, "isa": isa}
+        note = f"{isa} with {threads} threads, {int(mask.sum())} of {total} rows"
+        for k in ks:
+            expected = kept_reference("search", codes, queries, k, mask)
+            assert_same(native.search(codes, queries, k, keep=keep, **options), expected, note)
+            assert_same(store.search_kept(queries, k, keep, total, **options), expected, note)
+        expected = kept_reference("range_search", codes, queries, radius, mask)
+        assert_same(native.range_search(codes, queries, radius, keep=keep, **options), expected, note)
+        assert_same(store.range_search_kept(queries, radius, keep, total, **options), expected, note)
+
+
+@thorough
+@given(problems(), st.sampled_from(KEPT), st.integers(0, 2**32))
+def test_rows_that_take_part(problem: tuple[Array, Array, int], share: float, seed: int) -> None:
+    codes, queries, bits = problem
+    mask = np.random.default_rng(seed).random(len(codes)) < share
+    check_kept(codes, queries, mask, (1, 7, len(codes) + 1), bits // 3)
+
+
+@pytest.mark.parametrize("queries", [1, 40])
+@pytest.mark.parametrize("place", ["anywhere", "every 8th", "one stretch", "the last"])
+def test_many_rows_of_which_some_take_part(place: str, queries: int) -> None:
+    """Enough rows for sampled bounds; those that take part lie where a sample finds them, or does not."""
+    rng = np.random.default_rng(7)
+    codes, asked = random_codes(rng, 30_000, 64), random_codes(rng, queries, 64)
+    mask = np.zeros(len(codes), np.bool_)
+    if place == "anywhere":
+        mask[:] = rng.random(len(codes)) < 0.4
+    elif place == "every 8th":
+        mask[3::8] = True
+    elif place == "one stretch":
+        mask[9_000:20_000] = True
+    else:
+        mask[-3:] = True
+    check_kept(codes, asked, mask, (10, 1500), 22)
+
+
+def test_a_mask_is_for_its_rows() -> None:
+    codes, queries = np.zeros((600, 8), np.uint8), np.zeros((2, 8), np.uint8)
+    keep = native.kept_rows(np.ones(600, np.bool_))
+    with pytest.raises(ValueError, match="keep must have 16 words for 600 rows"):
+        native.search(codes, queries, 3, keep=keep[:8])
+    with pytest.raises(ValueError, match="keep must be zero behind row 598"):
+        native.search(codes[:599], queries, 3, keep=keep)
+    with pytest.raises(TypeError):
+        native.search(codes, queries, 3, keep=keep.view(np.int64))
+    store = native.Store(8)
+    store.add(codes)
+    with pytest.raises(ValueError, match="rows must be from 0 to 600, got 601"):
+        store.search_kept(queries, 3, keep, 601)
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        store.search_kept(queries, 0, keep, 600)
+
+
 @thorough
 @given(problems(), st.data())
 def test_search(problem: tuple[Array, Array, int], data: st.DataObject) -> None:

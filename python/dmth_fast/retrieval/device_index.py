@@ -9,7 +9,7 @@ from dmth_fast.retrieval.arguments import AnyArray, Array, describe, integer, is
 from dmth_fast.retrieval.codes import MAX_BITS, num_bytes
 from dmth_fast.retrieval.codes import checked_codes as checked_array
 from dmth_fast.retrieval.collection import Collection, Generation
-from dmth_fast.retrieval.ids import Ids, checked_ids, known_ids, rows_let_through, rows_of
+from dmth_fast.retrieval.ids import Ids, checked_ids, known_ids, let_through, rows_of
 from dmth_fast.retrieval.index import Index
 from dmth_fast.retrieval.search import RangeResult, SearchResult
 
@@ -241,12 +241,11 @@ class DeviceIndex:
             return self._mask(torch.as_tensor(selected), count)
         if getattr(selected, "dtype", None) == np.bool_:
             raise TypeError(f"a bool filter must be a tensor on {self._device}, got {describe(selected)}")
-        rows = rows_let_through(selected, generation.ids, count)
-        if rows is None:
+        selection = let_through(selected, generation.ids, count)
+        if selection is None:
             return None, count
-        mask = np.zeros(count, dtype=np.bool_)
-        mask[rows] = True
-        return torch.from_numpy(np.packbits(mask, bitorder="little")).to(self._device), len(rows)
+        bits = torch.from_numpy(np.packbits(selection.mask, bitorder="little"))
+        return bits.to(self._device), len(selection)
 
     def _mask(self, selected: Tensor, count: int) -> tuple[Tensor, int]:
         """One bit a row, and how many rows take part."""

@@ -108,8 +108,55 @@ def rows_of(wanted: Ids, known: Ids | None, count: int) -> Ids:
     return rows
 
 
-def rows_let_through(selected: AnyArray, known: Ids | None, count: int) -> Ids | None:
-    """Ascending rows that a filter lets take part; None where these are all.
+class Selection:
+    """The rows that a filter lets take part, as rows or as a mask, whichever is asked for.
+
+    Args:
+        count: the number of rows.
+        taking_part: those that take part, ascending int64, or (count,) bool.
+
+    >>> Selection(3, np.array([True, False, True])).rows
+    array([0, 2])
+    """
+
+    def __init__(self, count: int, taking_part: Ids | npt.NDArray[np.bool_]) -> None:
+        self._rows: Ids | None = None
+        self._mask: npt.NDArray[np.bool_] | None = None
+        self._count = count
+        if taking_part.dtype == np.bool_:
+            self._mask = np.asarray(taking_part, dtype=np.bool_)
+            self._size = int(np.count_nonzero(taking_part))
+        else:
+            self._rows = np.asarray(taking_part, dtype=np.int64)
+            self._size = len(taking_part)
+
+    def __len__(self) -> int:
+        """How many rows take part."""
+        return self._size
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether its rows have yet to be found."""
+        return self._rows is None
+
+    @property
+    def rows(self) -> Ids:
+        """The rows, ascending."""
+        if self._rows is None:
+            self._rows = np.flatnonzero(self.mask)
+        return self._rows
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """Of each row whether it takes part."""
+        if self._mask is None:
+            self._mask = np.zeros(self._count, dtype=np.bool_)
+            self._mask[self.rows] = True
+        return self._mask
+
+
+def let_through(selected: AnyArray, known: Ids | None, count: int) -> Selection | None:
+    """The rows that a filter lets take part; None where these are all.
 
     Args:
         selected: (count,) bool in the order of rows, or (m,) integer ids, in any order, repeated or not.
@@ -121,9 +168,9 @@ def rows_let_through(selected: AnyArray, known: Ids | None, count: int) -> Ids |
         ValueError: another shape.
         KeyError: an id that no row has.
 
-    >>> rows_let_through(np.array([9, 2, 9]), np.array([2, 4, 9]), 3)
-    array([0, 2])
-    >>> rows_let_through(np.array([True, True, True]), np.array([2, 4, 9]), 3)
+    >>> let_through(np.array([9, 2, 9]), np.array([2, 4, 9]), 3).mask
+    array([ True, False,  True])
+    >>> let_through(np.array([True, True, True]), np.array([2, 4, 9]), 3)
     """
     expected = f"filter must be bool of shape ({count},) or integer ids of shape (m,), got "
     expected += describe(selected)
@@ -135,11 +182,11 @@ def rows_let_through(selected: AnyArray, known: Ids | None, count: int) -> Ids |
     if array.ndim != 1 or (array.dtype.kind == "b" and len(array) != count):
         raise ValueError(expected)
     if array.dtype.kind == "b":
-        rows = None if array.all() else np.flatnonzero(array)
+        selection = Selection(count, array)
     else:
         rows = rows_of(checked_ids(array, "filter"), known, count)
-        rows = rows if do_ascend(rows) else np.unique(rows)
-    return None if rows is None or len(rows) == count else rows
+        selection = Selection(count, rows if do_ascend(rows) else np.unique(rows))
+    return None if len(selection) == count else selection
 
 
 def unless_row_numbers(ids: Ids) -> Ids | None:

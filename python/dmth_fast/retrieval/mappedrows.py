@@ -11,6 +11,7 @@ from dmth_fast.retrieval.ids import Ids
 from dmth_fast.retrieval.plan import SearchPlan
 
 Distances = npt.NDArray[np.int32]
+Kept = npt.NDArray[np.uint64]
 
 
 class MappedRows:
@@ -64,6 +65,18 @@ class MappedRows:
         """As the function :func:`~dmth_fast.retrieval.native.range_search`."""
         del method
         return native.range_search(self._codes, queries, radius, threads=threads)
+
+    def search_kept(
+        self, queries: Array, k: int, keep: Kept, rows: int, *, threads: int | None = None
+    ) -> tuple[Distances, Ids]:
+        """As the function :func:`~dmth_fast.retrieval.native.search` with ``keep``, of the first rows."""
+        return native.search(self._codes[:rows], queries, k, keep=keep, threads=threads)
+
+    def range_search_kept(
+        self, queries: Array, radius: int, keep: Kept, rows: int, *, threads: int | None = None
+    ) -> tuple[Ids, Distances, Ids]:
+        """As the function :func:`~dmth_fast.retrieval.native.range_search` with ``keep``."""
+        return native.range_search(self._codes[:rows], queries, radius, keep=keep, threads=threads)
 
     def build(self, *, threads: int | None = None) -> NoReturn:
         """Refused, as :meth:`add`.

@@ -17,7 +17,14 @@ from dmth_fast.retrieval.native.counting import (
 )
 from dmth_fast.retrieval.native.device import CudaStatus, cuda, cuda_available
 from dmth_fast.retrieval.native.machine import core_version, isa, isas, read_probe, thread_count
-from dmth_fast.retrieval.native.scan import hamming_distances, pack, range_count, range_search, search
+from dmth_fast.retrieval.native.scan import (
+    hamming_distances,
+    kept_rows,
+    pack,
+    range_count,
+    range_search,
+    search,
+)
 from dmth_fast.retrieval.native.store import Store
 from dmth_fast.retrieval.native.ties import (
     RadiusCurves,
@@ -39,6 +46,7 @@ __all__ = [
     "histograms",
     "isa",
     "isas",
+    "kept_rows",
     "pack",
     "radius_curves",
     "range_count",

@@ -55,8 +55,29 @@ def hamming_distances(
     return _core.hamming_distances(codes, queries, thread_count(threads), instruction_set(isa))
 
 
+def kept_rows(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
+    """The rows that take part in a search, as ``keep``: a bit a row, in blocks of 512 rows.
+
+    Args:
+        mask: ``(n,)`` bool.
+
+    Example:
+        >>> kept_rows(np.array([True, False, True]))
+        array([5, 0, 0, 0, 0, 0, 0, 0], dtype=uint64)
+    """
+    words = np.zeros(-(-len(mask) // 512) * 8, dtype=np.uint64)
+    words.view(np.uint8)[: -(-len(mask) // 8)] = np.packbits(mask, bitorder="little")
+    return words
+
+
 def search(
-    codes: Codes, queries: Codes, k: int, *, threads: int | None = None, isa: str | None = None
+    codes: Codes,
+    queries: Codes,
+    k: int,
+    *,
+    keep: npt.NDArray[np.uint64] | None = None,
+    threads: int | None = None,
+    isa: str | None = None,
 ) -> tuple[Distances, Ids]:
     """The k nearest codes of each query.
 
@@ -64,24 +85,32 @@ def search(
         codes: ``(n, bytes)`` uint8, the database.
         queries: ``(q, bytes)`` uint8.
         k: At least 1.
+        keep: The rows that take part, of :func:`kept_rows`; None for all n.
         threads: See the module.
         isa: See the module.
 
     Returns:
-        Distances int32 and row numbers int64, each ``(q, min(k, n))``, in the order (distance, id).
+        Distances int32 and row numbers int64, each ``(q, min(k, rows that take part))``, in the order
+        (distance, id).
 
     Raises:
-        ValueError: ``k`` is less than 1.
+        ValueError: ``k`` is less than 1, or ``keep`` is for another number of rows.
 
     Example:
         >>> search(np.array([[1], [255], [2]], np.uint8), np.array([[3]], np.uint8), 2)
         (array([[1, 1]], dtype=int32), array([[0, 2]]))
     """
-    return _core.search(codes, queries, k, thread_count(threads), instruction_set(isa))
+    return _core.search(codes, queries, k, thread_count(threads), instruction_set(isa), keep)
 
 
 def range_search(
-    codes: Codes, queries: Codes, radius: int, *, threads: int | None = None, isa: str | None = None
+    codes: Codes,
+    queries: Codes,
+    radius: int,
+    *,
+    keep: npt.NDArray[np.uint64] | None = None,
+    threads: int | None = None,
+    isa: str | None = None,
 ) -> tuple[npt.NDArray[np.int64], Distances, Ids]:
     """Every code within a radius of each query.
 
@@ -89,6 +118,7 @@ def range_search(
         codes: ``(n, bytes)`` uint8, the database.
         queries: ``(q, bytes)`` uint8.
         radius: Inclusive, at least 0, in bits.
+        keep: As of :func:`search`.
         threads: See the module.
         isa: See the module.
 
@@ -103,7 +133,7 @@ def range_search(
         >>> range_search(np.array([[1], [255], [2]], np.uint8), np.array([[3]], np.uint8), 1)
         (array([0, 2]), array([1, 1], dtype=int32), array([0, 2]))
     """
-    return _core.range_search(codes, queries, radius, thread_count(threads), instruction_set(isa))
+    return _core.range_search(codes, queries, radius, thread_count(threads), instruction_set(isa), keep)
 
 
 def range_count(

@@ -81,6 +81,34 @@ class Store:
             queries, radius, _method(method), thread_count(threads), instruction_set(isa)
         )
 
+    def search_kept(
+        self,
+        queries: Codes,
+        k: int,
+        keep: npt.NDArray[np.uint64],
+        rows: int,
+        *,
+        threads: int | None = None,
+        isa: str | None = None,
+    ) -> tuple[Distances, Ids]:
+        """As the function :func:`search` with ``keep``, of the first ``rows`` rows: always a scan."""
+        return self._index.search_kept(queries, k, keep, rows, thread_count(threads), instruction_set(isa))
+
+    def range_search_kept(
+        self,
+        queries: Codes,
+        radius: int,
+        keep: npt.NDArray[np.uint64],
+        rows: int,
+        *,
+        threads: int | None = None,
+        isa: str | None = None,
+    ) -> tuple[npt.NDArray[np.int64], Distances, Ids]:
+        """As the function :func:`range_search` with ``keep``, of the first ``rows`` rows."""
+        return self._index.range_search_kept(
+            queries, radius, keep, rows, thread_count(threads), instruction_set(isa)
+        )
+
     def range_count(
         self, queries: Codes, radius: int, *, threads: int | None = None, isa: str | None = None
     ) -> npt.NDArray[np.int64]:
