@@ -84,7 +84,7 @@ class Roofs(NamedTuple):
     """Population counts of 32 bits: 16 a clock and multiprocessor, at the highest clock."""
     copied: float
     """Bytes that a copy on the device reads and writes, measured."""
-    bit_pairs: dict[tuple[str, int], float]
+    bit_pairs: dict[tuple[str, int], float | None]
     """Pairs of bits that products alone multiply and add, measured; by method and bits of a product."""
 
     def of_products(self, method: str, code_bits: int, pairs: float) -> float | None:
@@ -110,8 +110,8 @@ def roofs(*, copied: bool = True) -> Roofs:
     )
 
 
-def _product_rate(method: str, bits: int, repeats: int = 20_000) -> float:
-    """Bit pairs a second, of half-full words; each thread's total says that they were counted."""
+def _product_rate(method: str, bits: int, repeats: int = 20_000) -> float | None:
+    """Bit pairs a second, of half-full words; None where the threads' totals are wrong."""
     module = native.cuda()
     totals = torch.empty(module.product_threads(0), dtype=torch.int32, device=DEVICE)
     place = 0, int(torch.cuda.current_stream().cuda_stream)
@@ -119,7 +119,7 @@ def _product_rate(method: str, bits: int, repeats: int = 20_000) -> float:
         lambda: module.repeat_products(method, bits, repeats, totals.data_ptr(), *place), most_seconds=0.3
     )
     if not bool((totals == repeats * 32 * bits // 2).all()):
-        raise RuntimeError(f"products by {method} of {bits} bits gave wrong sums")
+        return None
     return len(totals) * 32.0 * bits * repeats / milliseconds * 1e3
 
 

@@ -52,7 +52,7 @@ KERNELS = (
     Kernel("search, sliced, to 64 bits", "sliced_collect_kernelILi2E", 1024, "SHF", ("shared", 32)),
     Kernel("histograms, tensor, to 64 bits", "tensor_count_kernelILi64ELi8ELb1ENS0_9SameClass", 64 * 16, ""),
     Kernel(
-        "histograms, tensor, to 128 bits", "tensor_count_kernelILi128ELi8ELb1ENS0_9SameClass", 64 * 16, ""
+        "histograms, tensor, to 128 bits", "tensor_count_kernelILi128ELi2ELb1ENS0_9SameClass", 16 * 16, ""
     ),
 )
 
