@@ -30,7 +30,7 @@ class Clock:
     def left(self) -> float:
         return self.end - time.monotonic()
 
-    def median_ms(self, call: Callable[[], Any], least: int = 5, most_seconds: float = 1.5) -> float:
+    def median_ms(self, call: Callable[[], Any], least: int = 5, most_seconds: float = 0.9) -> float:
         """Median milliseconds of ``call`` on the current stream."""
         call()
         torch.cuda.synchronize()

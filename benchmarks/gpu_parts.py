@@ -88,7 +88,9 @@ def search(clock: Clock) -> Iterator[Row]:
     most = roofs(copied=False)
     both, all_three = _bold_last("popcount", "tensor"), _bold_last("popcount", "tensor", "sliced")
     cases: list[tuple[str, int, int, int, int, tuple[str, ...]]] = []
-    cases += [("queries", 64, q, 10_000_000, 100, all_three) for q in (1, 8, 32, 64, 256, 1000, 10_000)]
+    cases += [
+        ("queries", 64, q, 10_000_000, 100, all_three) for q in (1, 2, 4, 8, 16, 32, 64, 256, 1000, 10_000)
+    ]
     cases += [("bits", b, 2000, 10_000_000, 100, all_three) for b in (32, 48)]
     cases += [("bits", b, 2000, 10_000_000, 100, both) for b in (96, 128, 256, 512)]
     cases += [("bits", 1024, 1000, 1_000_000, 100, both[:1])]
@@ -102,8 +104,12 @@ def search(clock: Clock) -> Iterator[Row]:
     for kind, bits, count, rows, k, methods in cases:
         if made != (rows, bits):
             codes, made = random_codes(rows, bits), (rows, bits)
+        measured = []
         for method in methods:
-            yield search_row(clock, codes, random_codes(count, bits, 1), k, method, kind, most)
+            measured.append(search_row(clock, codes, random_codes(count, bits, 1), k, method, kind, most))
+            yield measured[-1]
+        if len(methods) > 1:
+            yield choice_of(measured, auto_method(rows, count, bits, k))
     for k in (10, 1000):
         for kind, centres, flip in (("100 classes", 100, 3), ("10 classes, many ties", 10, 1)):
             codes, queries = (
@@ -112,6 +118,21 @@ def search(clock: Clock) -> Iterator[Row]:
             )
             for method in both:
                 yield search_row(clock, codes, queries, k, method, kind, most)
+
+
+def auto_method(rows: int, queries: int, bits: int, k: int) -> str:
+    """The method that "auto" takes for most of the rows."""
+    plan = native.cuda().search_plan(rows, queries, bits // 8, k, "auto", 0, 2**30)
+    return str(plan.stages[-1][2]) if plan.stages else "counted"
+
+
+def choice_of(measured: list[Row], auto: str) -> Row:
+    """What "auto" takes beside the fastest: for the constants in ``method_of`` of csrc/cuda/plan.cpp."""
+    times = {str(row["method"]): float(row["ms"]) for row in measured}
+    fastest = min(times, key=lambda method: times[method])
+    shape = {name: measured[0][name] for name in ("bits", "queries", "rows", "k")}
+    ratio = times[auto] / times[fastest] if auto in times else None
+    return {"choice": measured[0]["kind"], **shape, "fastest": fastest, "auto": auto, "auto is x": ratio}
 
 
 def evaluation(clock: Clock) -> Iterator[Row]:

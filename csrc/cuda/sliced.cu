@@ -39,10 +39,6 @@ __device__ __forceinline__ std::uint32_t reduce(const std::uint32_t (&planes)[N]
     }
 }
 
-__device__ __forceinline__ std::uint32_t majority(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
-    return (a & b) | (c & (a | b));
-}
-
 // Adds 2^(Level + 1) items from `first` on to the counters; returns the carry out of counter `Level`.
 template <int Level, class Item>
 __device__ __forceinline__ std::uint32_t add_items(std::uint32_t* counters, int first, const Item& item) {

@@ -223,6 +223,14 @@ def test_equal_says_what_was_compared(
     assert row["equal"] is (right if compared else None)
 
 
+def test_a_choice_is_compared_with_the_fastest() -> None:
+    shape = {"kind": "bits", "bits": 64, "queries": 8, "rows": 9, "k": 1}
+    rows = [shape | {"method": method, "ms": ms} for method, ms in (("popcount", 3.0), ("tensor", 2.0))]
+    row = gpu_parts.choice_of(rows, "popcount")
+    assert (row["fastest"], row["auto"], row["auto is x"]) == ("tensor", "popcount", 1.5)
+    assert gpu_parts.choice_of(rows, "counted")["auto is x"] is None
+
+
 @pytest.mark.parametrize("queries", [0, 1, 100, 1000, 2**30])
 def test_int8_products_take_columns_in_eights(queries: int) -> None:
     step = gpu_parts.rows_of_product(queries)
