@@ -17,6 +17,7 @@ constexpr int kTensorBytes = 64;
 constexpr int kSlicedBytes = 8;
 constexpr std::int64_t kLeastTensorQueries = 8;
 constexpr std::int64_t kLeastSlicedQueries = 64;  // transposing rows and filling tables costs as much as 12
+constexpr std::int64_t kManyQueries = 64;         // whose candidates cost more than launches
 constexpr std::int64_t kLeastRows = 4096;         // of a stage, for anything but the popcount scan
 constexpr std::int64_t kSlicedQueryBytes = 128;   // at most, of a query in shared memory
 constexpr std::int64_t kRowsOfSplit = 128;        // fewer and the start of a warp costs more than its rows
@@ -180,7 +181,9 @@ SearchPlan plan_search(std::int64_t rows, std::int64_t queries, int bytes, std::
     const std::int64_t first_rows = capacity / 2;
     if (k <= kMostCapacity / 8 && capacity * 8 <= machine.shared_bytes && rows > 4 * k) {
         plan.capacity = capacity;
-        const std::int64_t growth = std::clamp<std::int64_t>(capacity / (2 * k), 2, 16);
+        // Slow growth has more launches, and fewer candidates: (growth - 1) / log(growth) k for each e-fold.
+        const std::int64_t most = queries < kManyQueries ? 16 : 4;
+        const std::int64_t growth = std::clamp<std::int64_t>(capacity / (2 * k), 2, most);
         for (std::int64_t first = 0; first < rows;) {
             std::int64_t end = first == 0 ? first_rows : first * growth;
             if (end > rows || end > rows - rows / 8) end = rows;  // no short last stage

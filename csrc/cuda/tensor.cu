@@ -44,20 +44,24 @@ __global__ void __launch_bounds__(kMostThreads, B <= 256 ? 2 : 1)
             for (int c = 0; c < kLinks<B>; ++c) row[s / 2][s % 2][c] = next[s / 2][s % 2][c];
         }
         load(base + kStep);
-        int none = -1;  // stays negative as long as no sum is a hit
+        int none[kStrips<B>];  // negative if no sum of the strip is a hit
+        int none_at_all = -1;
 #pragma unroll
         for (int s = 0; s < kStrips<B>; ++s) {
+            none[s] = -1;
 #pragma unroll
             for (int n = 0; n < kProducts; ++n) {
                 int sums[4];
                 multiply<B>(sums, start[n], row[s][0], row[s][1], column[n]);
-                none &= sums[0] & sums[1] & sums[2] & sums[3];
+                none[s] &= sums[0] & sums[1] & sums[2] & sums[3];
             }
+            none_at_all &= none[s];
         }
-        if (!any(none >= 0)) continue;
+        if (!any(none_at_all >= 0)) continue;
         // Rare: the products once more, for their signs.
 #pragma unroll
         for (int s = 0; s < kStrips<B>; ++s) {
+            if (!any(none[s] >= 0)) continue;
             std::uint32_t signs = 0;
 #pragma unroll
             for (int n = 0; n < kProducts; ++n) {

@@ -12,9 +12,9 @@
 // rows and 128 bits; no shared memory, no matrix of distances. Hits are counted again by popcount: few, and
 // their sums lie in registers that only unrolled code could name.
 //
-// Roofline, by the machine code for 9.0 (benchmarks/machine_code.py): 64 bits take 35 instructions of a warp
-// for 1,024 pairs, of which 20.5 go to the unit for logic and integers, which takes one in two clocks: 100
-// pairs a clock and multiprocessor, 2.6e13 a second on 132 of them at 1.98 GHz. 8 products of 16 x 8 x 128
+// Roofline, by the machine code for 9.0 (benchmarks/machine_code.py): 64 bits take 36 instructions of a warp
+// for 1,024 pairs, of which 21 go to the unit for logic and integers, which takes one in two clocks: 98 pairs
+// a clock and multiprocessor, 2.5e13 a second on 132 of them at 1.98 GHz. 8 products of 16 x 8 x 128
 // bits: at the 4.8e15 bit pairs a second that have been reported for an H200 with the warpgroup instruction,
 // 3.8e13 pairs of 64 bits a second, 1.9e13 of 128, .9e13 of 256; by how much this instruction runs below that
 // rate is not measured. Rows from L2, 8 bytes for 64 pairs, need 1.3 TB/s at 1e13 pairs a second.
