@@ -99,7 +99,7 @@ Method method_of(Method wanted, std::int64_t rows, std::int64_t queries, int byt
     if (wanted != Method::kAuto) return wanted;
     // By machine code, until the table of a device says otherwise: 32 rows of 64 bits take the tensor core
     // scan 84 clocks of a part of a multiprocessor whether it holds 1 query or 64, the popcount scan 16 for
-    // each query, and bit slices 8. From compute capability 10.0 on the product of bits is put together from
+    // each query, and bit slices 7. From compute capability 10.0 on the product of bits is put together from
     // others.
     if (rows < kLeastRows) return Method::kPopcount;
     const bool products = machine.major < 10;
