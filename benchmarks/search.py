@@ -28,6 +28,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import codes
+import filtered
 import probes
 import searchplot
 import tables
@@ -291,6 +292,7 @@ PARTS = {
             Sweep(bits=(64, 256), threads=THREADS, rivals=("FAISS", "USearch", "NumPy")),
         ),
     ),
+    "filter": Plan("among some of the codes", filtered.rows),
     "matrix": Plan("all distances", matrix),
     "scratch": Plan("memory taken", scratch),
 }
@@ -382,7 +384,7 @@ def line(row: Row) -> str:
     return f"  {case}: {first} {times[first]:.3f} ms, {rate:.3g} G/s; times that: {ratios}{absent}"
 
 
-_CASE = ("codes", "n", "bits", "k", "queries", "threads")
+_CASE = ("codes", "n", "bits", "k", "share", "queries", "threads")
 
 if __name__ == "__main__":
     sys.exit(main())
