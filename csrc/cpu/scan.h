@@ -32,9 +32,6 @@ struct Source {
     Kept kept{};
 
     std::int64_t taking_part() const { return kept.bits == nullptr ? codes.rows : kept.count; }
-    bool takes_part(std::int64_t row) const {
-        return kept.bits == nullptr || (kept.bits[row / 64] >> (row % 64) & 1) != 0;
-    }
     // Whether the block that begins at `first` has a row that takes part.
     bool any_of_block(std::int64_t first) const {
         if (kept.bits == nullptr) return true;

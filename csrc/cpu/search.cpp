@@ -6,6 +6,7 @@
 #include "search.h"
 
 #include <atomic>
+#include <bit>
 #include <cmath>
 #include <memory>
 #include <vector>
@@ -39,16 +40,13 @@ class Sample {
             rows_ = 0;
             return;
         }
-        // Rows that take part are met as often as they are frequent, if that does not depend on their place.
         const std::int64_t step = all / rows_;
         codes_.reserve(static_cast<std::size_t>(rows_ * bytes_));
-        std::int64_t taken = 0;
-        for (std::int64_t row = 0; row < source.codes.rows && taken < rows_; row += step) {
-            if (!source.takes_part(row)) continue;
-            codes_.insert(codes_.end(), source.codes.row(row), source.codes.row(row) + bytes_);
-            ++taken;
+        if (source.kept.bits != nullptr) {
+            take_kept(source, step);
+        } else {
+            for (std::int64_t i = 0; i < rows_; ++i) take(source.codes, i * step);
         }
-        rows_ = taken;
         const double expected =
             static_cast<double>(k) * static_cast<double>(rows_) / static_cast<double>(all);
         enough_ = static_cast<std::int64_t>(expected + 4 * std::sqrt(expected) + 2);
@@ -73,6 +71,25 @@ class Sample {
     }
 
   private:
+    void take(Codes codes, std::int64_t row) {
+        codes_.insert(codes_.end(), codes.row(row), codes.row(row) + bytes_);
+    }
+
+    // Every step-th of the rows that take part, wherever they lie; words are passed over by their counts.
+    void take_kept(const Source& source, std::int64_t step) {
+        std::int64_t next = 0;    // to be taken, counted among those that take part
+        std::int64_t before = 0;  // that take part, before the lowest of `bits`
+        for (std::int64_t word = 0, taken = 0; taken < rows_; ++word) {
+            std::uint64_t bits = source.kept.bits[word];
+            const std::int64_t behind = before + std::popcount(bits);
+            for (; next < behind && taken < rows_; next += step, ++taken) {
+                for (; before < next; ++before) bits &= bits - 1;
+                take(source.codes, 64 * word + std::countr_zero(bits));
+            }
+            before = behind;
+        }
+    }
+
     std::int64_t rows_;
     std::int64_t bytes_;
     std::int64_t enough_ = 0;

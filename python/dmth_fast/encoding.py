@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dmth_fast.learning.data import ImageSet
     from dmth_fast.learning.hasher import Hasher
 
-__all__ = ["encoded", "run"]
+__all__ = ["encoded", "run", "side_of"]
 
 _CHUNK = 4096
 _NAMED = 20
@@ -50,11 +50,9 @@ def run(
     from dmth_fast.learning.hasher import Hasher
 
     hasher = Hasher.load(model)
-    if hasher.input_size is None or hasher.input_size[0] != hasher.input_size[1]:
-        size = None
-    else:
-        size = hasher.input_size[0]
-    opened = open_images(images, size=size, strict=strict, labels="none" if labels is None else "folders")
+    opened = open_images(
+        images, size=side_of(hasher), strict=strict, labels="none" if labels is None else "folders"
+    )
     if labels is not None and opened.labels is None:
         raise ValueError(f"--labels needs images in folders, one a class; {images} has none")
     if names is not None:
@@ -77,6 +75,12 @@ def run(
             print(f"  {name}: {' '.join(reason.split())}", file=sys.stderr)
         if len(opened.skipped) > _NAMED:
             print(f"  and {len(opened.skipped) - _NAMED:,} more", file=sys.stderr)
+
+
+def side_of(hasher: "Hasher") -> int | None:
+    """The side that images are brought to; None for a student of images that are not square: as they are."""
+    size = hasher.input_size
+    return size[0] if size is not None and size[0] == size[1] else None
 
 
 def encoded(hasher: "Hasher", images: "ImageSet", batch_size: int) -> NDArray[np.uint8]:

@@ -45,4 +45,7 @@ def run(codes: Path, *, out: Path, ids: Path | None, bits: int | None) -> None:
     if stored.labels is not None:
         print(f"an index holds no labels: those of {codes} are left out", file=sys.stderr)
     if (np.diff(numbers) < 0).any():
-        print("codes are in the order of their ids now, and so must be names of them", file=sys.stderr)
+        print(
+            "codes are in the order of their ids now, and so must be names and labels of them",
+            file=sys.stderr,
+        )

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-# Distances computed between two looks at the keyboard: native code does not stop for Ctrl-C, so large
-# searches are cut into batches of queries; results are the same however they are cut.
+# Distances computed in a batch of queries; results are the same however queries are cut.
 _BATCH = 2_000_000_000
 _SHOWN_QUERIES = 10
 _SHOWN_NEIGHBOURS = 20

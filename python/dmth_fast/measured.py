@@ -69,12 +69,17 @@ def run(
     queries, database = (codefiles.read_codes(files[0], bits=bits) for files in (query_files, database_files))
     query_labels, database_labels = codefiles.read_label_pair(query_files[1], database_files[1])
     for codes, labels, files in (
-        (queries.codes, query_labels, query_files),
-        (database.codes, database_labels, database_files),
+        (queries, query_labels, query_files),
+        (database, database_labels, database_files),
     ):
-        if len(codes) != len(labels):
+        if codes.ids is not None:
             raise ValueError(
-                f"labels must be as many as codes: {files[1]} has {len(labels)}, {files[0]} has {len(codes)}"
+                f"codes must be in the order of their labels, {files[0]} is an index, in the order of its ids"
+            )
+        if len(codes.codes) != len(labels):
+            raise ValueError(
+                f"labels must be as many as codes: {files[1]} has {len(labels)}, {files[0]} has "
+                f"{len(codes.codes)}"
             )
     from dmth_fast import evaluate, evaluate_as
     from dmth_fast.retrieval.presets import PRESETS

@@ -127,6 +127,7 @@ def page(collection: Collection, k: int) -> Any:
     with gradio.Blocks(title="dmth_fast", analytics_enabled=False) as blocks:
         gradio.Markdown(f"# {count:,} images\nPut an image here: its nearest neighbours by Hamming distance.")
         with gradio.Row():
+            most = min(max(100, k), count)
             with gradio.Column(scale=1):
                 image = gradio.Image(
                     type="pil",
@@ -136,7 +137,7 @@ def page(collection: Collection, k: int) -> Any:
                     label="Query",
                     height=320,
                 )
-                wanted = gradio.Slider(1, min(100, count), value=min(k, count), step=1, label="Neighbours")
+                wanted = gradio.Slider(1, max(2, most), value=min(k, most), step=1, label="Neighbours")
                 another = gradio.Button("An image of the collection")
             with gradio.Column(scale=3):
                 gallery = gradio.Gallery(
@@ -171,15 +172,20 @@ def run(
         OSError: The port is taken.
     """
     _gradio()  # before the work
-    if k < 1:
-        raise ValueError(f"-k must be at least 1, got {k}")
+    for option, value in (("-k", k), ("--batch-size", batch_size)):
+        if value < 1:
+            raise ValueError(f"{option} must be at least 1, got {value}")
     from dmth_fast.learning.data import open_images
     from dmth_fast.learning.hasher import Hasher
 
     hasher = Hasher.load(model)
-    size = None if hasher.input_size is None else hasher.input_size[0]
-    opened = open_images(images, size=size, labels="none", memory_limit=0)
-    known = None if codes is None else codefiles.read_codes(codes, bits=hasher.bits).codes
+    opened = open_images(images, size=encoding.side_of(hasher), labels="none", memory_limit=0)
+    known = None
+    if codes is not None:
+        stored = codefiles.read_codes(codes, bits=hasher.bits)
+        if stored.ids is not None:
+            raise ValueError(f"--codes must be in the order of the images, {codes} is an index with ids")
+        known = stored.codes
     collection = Collection(hasher, opened, known, batch_size)
     print(f"{len(collection):,} images, codes of {hasher.bits} bits; Ctrl-C ends", flush=True)
     page(collection, k).launch(server_name=host, server_port=port, share=False, show_error=True)

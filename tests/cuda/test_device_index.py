@@ -1,5 +1,7 @@
 """The index on a device beside the CPU's: the same ids, removals and filters, on the emulated device."""
 
+import copy
+import pickle
 from types import SimpleNamespace
 from typing import Any
 
@@ -190,3 +192,10 @@ def test_refused_filters() -> None:
         for search in (device.search, device.range_search):
             with pytest.raises(error, match=message):
                 search(queries, 3, filter=chosen)
+
+
+def test_it_is_neither_copied_nor_pickled() -> None:
+    index = DeviceIndex(8, "cpu")
+    for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="a DeviceIndex cannot be"):
+            attempt(index)

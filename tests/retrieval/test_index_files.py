@@ -242,3 +242,17 @@ def test_a_damaged_header_is_refused_or_means_the_same(tmp_path: Path, value: in
 def test_what_is_no_safetensors_is_refused(tmp_path: Path, content: bytes) -> None:
     for mmap in (False, True):
         assert outcome(tmp_path / "n.safetensors", content, mmap) == "refused"
+
+
+def test_a_header_without_metadata_is_told(tmp_path: Path) -> None:
+    header = b'{"__metadata__":null,"codes":{"dtype":"U8","shape":[1,8],"data_offsets":[0,8]}}'
+    path = tmp_path / "null.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(ValueError, match="it holds codes, but no index of them"):
+        df.Index.open(path)
+
+
+def test_mmap_is_yes_or_no(tmp_path: Path) -> None:
+    df.Index(8).save(tmp_path / "index.safetensors")
+    with pytest.raises(TypeError, match="mmap must be True or False, got 'no'"):
+        df.Index.open(tmp_path / "index.safetensors", mmap="no")  # type: ignore[arg-type]

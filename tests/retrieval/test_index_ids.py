@@ -322,3 +322,13 @@ def test_every_order_of_four_ids() -> None:
             index.add(CODES[i % 6 : i % 6 + 1], np.array([i]))
             model.add(CODES[i % 6 : i % 6 + 1], np.array([i]))
             check(index, model, CODES[:2], 3, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_a_mask_of_bytes_is_not_taken_for_ids(dtype: type) -> None:
+    index = df.Index(8)
+    index.add(np.arange(4, dtype=np.uint8)[:, None])
+    mask = np.array([0, 1, 1, 0], dtype)
+    with pytest.raises(TypeError, match="8 bits could be a mask or ids; make them bool or wider"):
+        index.search(np.zeros((1, 1), np.uint8), 2, filter=mask)
+    assert index.search(np.zeros((1, 1), np.uint8), 2, filter=mask.astype(bool)).ids.tolist() == [[1, 2]]

@@ -203,14 +203,85 @@ def test_its_own_thread_is_told_and_not_stopped_for_ever() -> None:
     """As a signal handler would ask while its thread changes the index."""
     index, codes = df.Index(8), np.zeros((2, 1), np.uint8)
     index.add(codes, np.array([4, 7]))
-    with index._rows._changing():
-        assert index.search(codes, 1).ids.tolist() == [[4], [4]]
+    told: list[str] = []
+
+    def handler(name: str) -> None:
+        if name != "add":
+            return
+        assert index.search(codes[:1], 1).ids.tolist() == [[4]]
         with pytest.raises(RuntimeError, match="that its own thread is changing"):
             index.add(codes)
-    index.add(codes, np.array([1, 2]))
-    with index._rows._changing(), pytest.raises(RuntimeError, match="by a signal handler"):
-        index.search(codes, 1)
+        told.append(name)
+
+    Meddler(index, handler)
+    index.add(codes)
+    assert told == ["add"]
+    assert index.add(codes, np.array([1, 2])).tolist() == [1, 2]
     assert index.search(codes, 1).ids.tolist() == [[1], [1]]
+
+
+def test_a_handler_does_not_wait_for_who_waits_for_its_search() -> None:
+    """Another thread that changes the index waits for a search that a signal handler has interrupted."""
+    index, codes = df.Index(8), np.zeros((2, 1), np.uint8)
+    index.add(codes)
+    held, done = threading.Event(), threading.Event()
+
+    def change() -> None:
+        with index._rows._lock:
+            held.set()
+            done.wait()
+
+    other = threading.Thread(target=change)
+
+    def handler(_: str) -> None:
+        other.start()
+        held.wait()
+        for meddling in (lambda: index.add(codes), lambda: index.remove(np.array([0]))):
+            with pytest.raises(RuntimeError, match="that its own thread is searching"):
+                meddling()
+        done.set()
+
+    Meddler(index, handler)
+    assert index.search(codes, 1).ids.tolist() == [[0], [0]]
+    other.join()
+    assert index._rows.reading.depth == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs interval timers")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # an interrupt in a finaliser
+def test_an_interrupt_leaves_the_index_to_others() -> None:
+    """Wherever it comes; and while its traceback lives, as that of the last error does in a prompt."""
+    index, codes, armed = df.Index(64), codes_of(np.arange(3)), threading.Event()
+
+    def interrupt(*_: object) -> None:
+        if armed.is_set():
+            raise KeyboardInterrupt
+
+    def interrupted(turn: int) -> KeyboardInterrupt:
+        # Again and again: an interrupt where Python cannot raise it, as in a finaliser, is lost.
+        signal.setitimer(signal.ITIMER_REAL, 1e-4 + turn % 50 * 1e-6, 0.02)
+        armed.set()
+        try:
+            while True:
+                index.add(codes)
+        except KeyboardInterrupt as error:
+            armed.clear()
+            return error
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        kept = [interrupted(turn) for turn in range(400)]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(kept) == 400
+    count, added = len(index), list[Any]()
+    other = threading.Thread(target=lambda: added.append(index.add(codes)))
+    other.start()
+    other.join(timeout=20)
+    assert len(added) == 1
+    assert len(index) == count + 3
+    np.testing.assert_array_equal(index.rows(), np.tile(codes, (len(index) // 3, 1)))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -34,7 +34,7 @@ def test_an_index_has_the_ids_given(run: Run, files: Files, tmp_path: Path, ids_
     out = tmp_path / "i.safetensors"
     code, said, err = run("index", files.database, "--out", out, "--ids", ids_file, "--bits", 24)
     assert (code, said) == (0, f"300 codes of 24 bits, ids {IDS.min()} to {IDS.max()}: {out}\n")
-    assert err == "codes are in the order of their ids now, and so must be names of them\n"
+    assert err == "codes are in the order of their ids now, and so must be names and labels of them\n"
     ids, codes = by_id(files)
     opened = df.Index.open(out)
     np.testing.assert_array_equal(opened.ids, ids)
@@ -149,3 +149,16 @@ def test_ids_as_text(tmp_path: Path) -> None:
     assert read_ids(tmp_path / "i.txt").dtype == np.int64
     with pytest.raises(ValueError, match=r"ids must be a file ending in \.npy, \.txt"):
         read_ids(Path(__file__))
+
+
+def test_an_index_with_ids_is_not_evaluated_with_labels_in_another_order(
+    run: Run, files: Files, tmp_path: Path
+) -> None:
+    ids, out = tmp_path / "ids.npy", tmp_path / "index.safetensors"
+    np.save(ids, np.arange(300)[::-1] + 7)
+    code, _, err = run("index", files.database, "--ids", ids, "--out", out)
+    assert code == 0
+    assert "so must be names and labels of them" in err
+    code, _, err = run("evaluate", files.queries, files.query_labels, out, files.database_labels)
+    assert code == 2
+    assert f"codes must be in the order of their labels, {out} is an index" in err

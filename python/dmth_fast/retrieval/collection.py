@@ -5,12 +5,12 @@ their ids: then a storage's (distance, row) is that order, ties at the cut inclu
 once it is found. Where ids are row numbers there is no array of them.
 """
 
-import contextlib
+import functools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,8 @@ class Storage(Protocol):
 
 
 S = TypeVar("S", bound=Storage)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Late(NamedTuple):
@@ -83,6 +85,59 @@ class Generation(Generic[S]):
         return count, self.ids
 
 
+def _changing(change: Callable[P, T]) -> Callable[P, T]:
+    """A change of a collection takes its turn; a signal handler's is refused where it would wait for itself.
+
+    A plain function: an interrupt inside a context manager's own code would leave the lock to its traceback.
+    """
+
+    @functools.wraps(change)
+    def in_turn(*arguments: P.args, **named: P.kwargs) -> T:
+        collection: Any = arguments[0]
+        if collection.reading.depth and not collection._lock.acquire(blocking=False):
+            # Whoever changes it may be waiting for the search that this handler interrupts.
+            raise RuntimeError(
+                "an index that its own thread is searching cannot be changed, or put in order for another "
+                "search, by a signal handler while another thread changes it"
+            )
+        if collection.reading.depth:
+            try:
+                return alone(*arguments, **named)
+            finally:
+                collection._lock.release()
+        with collection._lock:
+            return alone(*arguments, **named)
+
+    def alone(*arguments: P.args, **named: P.kwargs) -> T:
+        collection: Any = arguments[0]
+        if collection._is_changing:
+            raise RuntimeError(
+                "an index that its own thread is changing cannot be changed, or put in order for a search, "
+                "by a signal handler"
+            )
+        try:
+            collection._is_changing = True
+            return change(*arguments, **named)
+        finally:
+            collection._is_changing = False
+
+    return in_turn
+
+
+class Reading(threading.local):
+    """How many searches this thread is in, by ``with``: one, or more where a signal handler searches."""
+
+    depth = 0
+
+    def __enter__(self) -> None:
+        """One more."""
+        self.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        """One less."""
+        self.depth -= 1
+
+
 class Collection(Generic[S]):
     """Generations of codes: changes take turns, searches wait for none but to put late codes in their places.
 
@@ -95,6 +150,7 @@ class Collection(Generic[S]):
         self._make, self._join = make, join
         self._generation = Generation(make(0))
         self._next = 0
+        self.reading = Reading()
         self.renew_lock()
         _COLLECTIONS.add(self)
 
@@ -103,19 +159,22 @@ class Collection(Generic[S]):
         generation = self._generation
         return len(generation.store) + sum(len(part.ids) for part in generation.late)
 
+    @_changing
     def restore(self, store: S, ids: Ids | None, next_id: int, *, fixed: bool = False) -> None:
         """Begin with these rows; ids ascend, None for row numbers."""
-        with self._changing():
-            self._next = next_id
-            self._generation = Generation(store, ids, fixed=fixed)
+        self._next = next_id
+        self._generation = Generation(store, ids, fixed=fixed)
 
     def settled(self, *, growing: bool = False) -> Generation[S]:
         """What to search: a generation without late codes, and with ``growing`` one whose storage grows."""
         generation = self._generation
         if generation.late or (growing and generation.fixed):
-            with self._changing():
-                generation = self._settled(growing)
+            return self._settle(growing)
         return generation
+
+    @_changing
+    def _settle(self, growing: bool) -> Generation[S]:
+        return self._settled(growing)
 
     def snapshot(self) -> tuple[Any, Ids | None, int]:
         """A copy of all codes, their ids (None for row numbers), and the next id that none has had."""
@@ -130,22 +189,24 @@ class Collection(Generic[S]):
             TypeError: ids are no integers.
             ValueError: another number of ids, a negative one, one that comes twice, one that a code has.
         """
-        count = len(codes)
-        given = None if ids is None else checked_new_ids(ids, count)
+        given = None if ids is None else checked_new_ids(ids, len(codes))
         order = None if given is None or do_ascend(given) else np.argsort(given)
-        with self._changing():
-            mine = self._fresh(count) if given is None else self._unused(given)
-            if not count:
-                return mine
-            ascending = mine if order is None else mine[order]
-            before = self._next
-            self._next = max(before, int(ascending[-1]) + 1)
-            try:
-                self._place(codes, ascending, order)
-            except Exception:
-                if not self._are_taken(mine[:1]).any():  # a signal handler may raise when all is done
-                    self._next = before
-                raise
+        return self._add(codes, given, order)
+
+    @_changing
+    def _add(self, codes: Any, given: Ids | None, order: Ids | None) -> Ids:
+        mine = self._fresh(len(codes)) if given is None else self._unused(given)
+        if not len(codes):
+            return mine
+        ascending = mine if order is None else mine[order]
+        before = self._next
+        self._next = max(before, int(ascending[-1]) + 1)
+        try:
+            self._place(codes, ascending, order)
+        except Exception:
+            if not self._are_taken(mine[:1]).any():  # a signal handler may raise when all is done
+                self._next = before
+            raise
         return mine
 
     def remove(self, ids: AnyArray) -> None:
@@ -160,32 +221,21 @@ class Collection(Generic[S]):
         repeated = first_repeated(wanted)
         if repeated is not None:
             raise ValueError(f"ids must differ from each other, got {repeated} twice")
-        with self._changing():
-            generation = self._settled()
-            count = len(generation.store)
-            stays = np.ones(count, dtype=bool)
-            stays[rows_of(wanted, generation.ids, count)] = False
-            if len(wanted):
-                self._generation = self._copied(generation, np.flatnonzero(stays))
+        self._remove(wanted)
+
+    @_changing
+    def _remove(self, wanted: Ids) -> None:
+        generation = self._settled()
+        count = len(generation.store)
+        stays = np.ones(count, dtype=bool)
+        stays[rows_of(wanted, generation.ids, count)] = False
+        if len(wanted):
+            self._generation = self._copied(generation, np.flatnonzero(stays))
 
     def renew_lock(self) -> None:
         """Make the lock anew, as in the child of a fork, which lacks the thread that may hold it."""
         self._lock = threading.RLock()
         self._is_changing = False
-
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[None]:
-        with self._lock:
-            if self._is_changing:
-                raise RuntimeError(
-                    "an index that its own thread is changing cannot be changed, or put in order for a "
-                    "search, by a signal handler"
-                )
-            self._is_changing = True
-            try:
-                yield
-            finally:
-                self._is_changing = False
 
     def _fresh(self, count: int) -> Ids:
         if self._next + count - 1 > LARGEST:

@@ -65,7 +65,7 @@ class DeviceIndex:
 
     Queries are tensors on that device, and so are the results; both are those of the CPU's index, bit for
     bit. Ids are held on the host, and on the device too once a search has found some; both only where ids
-    are not row numbers.
+    are not row numbers. Threads may share one as they share an Index, all on one stream of the device.
 
     Args:
         bits: bits of a code, 1 to 4096; every code and query is checked against it.
@@ -131,6 +131,19 @@ class DeviceIndex:
 
     def __repr__(self) -> str:
         return f"DeviceIndex(bits={self._bits}, codes={len(self)}, device={str(self._device)!r})"
+
+    def __copy__(self) -> "DeviceIndex":
+        raise TypeError(
+            "a DeviceIndex cannot be copied: bring it to the host by cpu(), and from there by to()"
+        )
+
+    def __deepcopy__(self, memo: object) -> "DeviceIndex":
+        return self.__copy__()
+
+    def __reduce__(self) -> str:
+        raise TypeError(
+            "a DeviceIndex cannot be pickled: cpu().save() it, and open() the file where it is wanted"
+        )
 
     def cpu(self) -> Index:
         """A copy of this index in the host's memory, with the same ids."""

@@ -164,7 +164,7 @@ def let_through(selected: AnyArray, known: Ids | None, count: int) -> Selection 
         count: the number of rows.
 
     Raises:
-        TypeError: neither bool nor integers.
+        TypeError: neither bool nor integers, or integers of 8 bits, which could be a mask.
         ValueError: another shape.
         KeyError: an id that no row has.
 
@@ -179,6 +179,8 @@ def let_through(selected: AnyArray, known: Ids | None, count: int) -> Selection 
     array = on_host(selected, "filter")
     if array.dtype.kind not in "biu":
         raise TypeError(expected)
+    if array.dtype.kind != "b" and array.dtype.itemsize == 1:
+        raise TypeError(f"{expected}: 8 bits could be a mask or ids; make them bool or wider")
     if array.ndim != 1 or (array.dtype.kind == "b" and len(array) != count):
         raise ValueError(expected)
     if array.dtype.kind == "b":

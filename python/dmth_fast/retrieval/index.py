@@ -96,6 +96,8 @@ class Index:
                 a file in which codes were changed to other codes opens.
         """
         choice(method, "method", METHODS)
+        if not isinstance(mmap, bool):
+            raise TypeError(f"mmap must be True or False, got {mmap!r}")
         codes, bits, ids, next_id = read_index(path)
         if not mmap:
             return cls._of(codes, bits, None if ids is None else ids.copy(), next_id, method=method)
@@ -290,15 +292,16 @@ class Index:
         if selected is not None:
             count, known = generation.known()
             selection = let_through(selected, known, count)
-        if selection is None:
-            *parts, rows = search(generation.store)
-            if selected is not None and rows.size and rows.max() >= count:
-                selection = Selection(count, np.arange(count))  # others were added meanwhile
-        if selection is not None and _copy_pays(selection, count, queries):
-            *parts, places = search_codes(generation.store.rows(selection.rows))
-            rows = selection.rows[places]
-        elif selection is not None:
-            *parts, rows = search_kept(generation.store, native.kept_rows(selection.mask), count)
+        with self._rows.reading:
+            if selection is None:
+                *parts, rows = search(generation.store)
+                if selected is not None and rows.size and rows.max() >= count:
+                    selection = Selection(count, np.arange(count))  # others were added meanwhile
+            if selection is not None and _copy_pays(selection, count, queries):
+                *parts, places = search_codes(generation.store.rows(selection.rows))
+                rows = selection.rows[places]
+            elif selection is not None:
+                *parts, rows = search_kept(generation.store, native.kept_rows(selection.mask), count)
         # Read only now: whatever the search saw has its id there.
         return (*parts, ids_of(rows, generation.ids))
 
@@ -313,7 +316,9 @@ class Index:
                 'an Index with method "scan" has no tables to build: make it with "auto" or "mih"'
             )
         workers = optional_integer(threads, "threads", 1)
-        self._rows.settled(growing=True).store.build(threads=workers)
+        store = self._rows.settled(growing=True).store
+        with self._rows.reading:
+            store.build(threads=workers)
 
     def explain(self, queries: AnyArray, k: int = 10, *, threads: int | None = None) -> SearchPlan:
         """How :meth:`search` would answer these queries; arguments and errors as there.
@@ -322,7 +327,9 @@ class Index:
         """
         wanted = checked_codes(as_numpy(queries, "queries"), "queries", self._bits)
         count, workers = neighbours(k), optional_integer(threads, "threads", 1)
-        return self._rows.settled().store.explain(wanted, count, method=self._method, threads=workers)
+        store = self._rows.settled().store
+        with self._rows.reading:
+            return store.explain(wanted, count, method=self._method, threads=workers)
 
     def to(self, device: "str | torch.device") -> "DeviceIndex":
         """A copy of this index on a torch device such as "cuda" or "cuda:1", with the same ids.

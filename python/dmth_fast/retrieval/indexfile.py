@@ -59,7 +59,8 @@ def read_index(path: str | os.PathLike[str]) -> Contents:
     Raises:
         FileNotFoundError: there is no such file.
         IsADirectoryError: it is a folder.
-        ValueError: anything in the file that :func:`write_index` would not have written.
+        ValueError: a file that is damaged, of another kind or version, or whose tensors, ids, bits or next id
+            are not as above. More metadata than these are passed over.
     """
     source = _checked_suffix(path)
     if source.is_dir():
@@ -68,7 +69,7 @@ def read_index(path: str | os.PathLike[str]) -> Contents:
         raise FileNotFoundError(f"no such file: {source}")
     try:
         header, data = _mapped(source)
-        metadata = header.pop("__metadata__", {})
+        metadata = header.pop("__metadata__", None) or {}
         _check_format(metadata, header)
         bits = _number(metadata, "bits", 1, MAX_BITS)
         tensors = {name: _tensor(data, name, entry) for name, entry in header.items()}
