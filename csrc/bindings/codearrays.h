@@ -1,4 +1,4 @@
-// Codes, masks of rows and results of range searches as arrays.
+// Codes, masks of rows and results of searches as arrays.
 #pragma once
 
 #include <memory>
@@ -44,6 +44,26 @@ inline Kept kept_of(const Mask& keep, std::int64_t rows) {
         count += __builtin_popcountll(bits[i]);
     }
     return {bits, rows, count};
+}
+
+// How many neighbours a query has, of so many rows.
+inline std::int64_t columns_of(std::int64_t k, std::int64_t rows) {
+    if (k < 1) throw std::invalid_argument("k must be at least 1, got " + std::to_string(k));
+    return std::min(k, rows);
+}
+
+// Distances and ids of neighbours, (queries, columns) each: search(distances, ids, call) fills them.
+template <class Search>
+py::tuple neighbours(std::int64_t queries, std::int64_t columns, const std::string& isa, int threads,
+                     const Search& search) {
+    Array<std::int32_t> distances = empty<std::int32_t>(queries, columns);
+    Array<std::int64_t> ids = empty<std::int64_t>(queries, columns);
+    std::int32_t* distance_data = distances.mutable_data();
+    std::int64_t* id_data = ids.mutable_data();
+    if (columns > 0 && queries > 0) {
+        run(isa, threads, [&](const cpu::Call& call) { search(distance_data, id_data, call); });
+    }
+    return py::make_tuple(distances, ids);
 }
 
 inline std::int32_t radius_of(std::int64_t radius, Codes codes) {

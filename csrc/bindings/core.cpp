@@ -108,19 +108,12 @@ Array<std::int32_t> hamming_distances(const Array<std::uint8_t>& codes, const Ar
 py::tuple search(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries, std::int64_t k,
                  int threads, const std::string& isa, const Mask& keep) {
     const Pair pair = views(codes, queries);
-    if (k < 1) throw std::invalid_argument("k must be at least 1, got " + std::to_string(k));
     const Kept kept = kept_of(keep, pair.codes.rows);
-    const std::int64_t columns = std::min(k, kept.count);
-    Array<std::int32_t> distances = empty<std::int32_t>(pair.queries.rows, columns);
-    Array<std::int64_t> ids = empty<std::int64_t>(pair.queries.rows, columns);
-    std::int32_t* distance_data = distances.mutable_data();
-    std::int64_t* id_data = ids.mutable_data();
-    if (columns > 0 && pair.queries.rows > 0) {
-        run(isa, threads, [&](const cpu::Call& call) {
-            cpu::search(pair.codes, pair.queries, columns, distance_data, id_data, kept, call);
-        });
-    }
-    return py::make_tuple(distances, ids);
+    const std::int64_t columns = columns_of(k, kept.count);
+    return neighbours(pair.queries.rows, columns, isa, threads,
+                      [&](std::int32_t* distances, std::int64_t* ids, const cpu::Call& call) {
+                          cpu::search(pair.codes, pair.queries, columns, distances, ids, kept, call);
+                      });
 }
 
 py::tuple range_search(const Array<std::uint8_t>& codes, const Array<std::uint8_t>& queries,

@@ -64,19 +64,12 @@ py::tuple index_search(const cpu::Index& index, const Array<std::uint8_t>& queri
                        const std::string& method, int threads, const std::string& isa) {
     const Codes asked = index_view(index, queries, "queries");
     const cpu::Method how = method_of(method);
-    if (k < 1) throw std::invalid_argument("k must be at least 1, got " + std::to_string(k));
     const std::int64_t rows = index_size(index);
-    const std::int64_t columns = std::min(k, rows);
-    Array<std::int32_t> distances = empty<std::int32_t>(asked.rows, columns);
-    Array<std::int64_t> ids = empty<std::int64_t>(asked.rows, columns);
-    std::int32_t* distance_data = distances.mutable_data();
-    std::int64_t* id_data = ids.mutable_data();
-    if (columns > 0 && asked.rows > 0) {
-        run(isa, threads, [&](const cpu::Call& call) {
-            index.search(asked, rows, columns, how, distance_data, id_data, call);
-        });
-    }
-    return py::make_tuple(distances, ids);
+    const std::int64_t columns = columns_of(k, rows);
+    return neighbours(asked.rows, columns, isa, threads,
+                      [&](std::int32_t* distances, std::int64_t* ids, const cpu::Call& call) {
+                          index.search(asked, rows, columns, how, distances, ids, call);
+                      });
 }
 
 py::tuple index_range_search(const cpu::Index& index, const Array<std::uint8_t>& queries, std::int64_t radius,
@@ -101,19 +94,12 @@ py::tuple index_search_kept(const cpu::Index& index, const Array<std::uint8_t>& 
                             const Array<std::uint64_t>& keep, std::int64_t rows, int threads,
                             const std::string& isa) {
     const Codes asked = index_view(index, queries, "queries");
-    if (k < 1) throw std::invalid_argument("k must be at least 1, got " + std::to_string(k));
     const Kept kept = kept_rows(index, keep, rows);
-    const std::int64_t columns = std::min(k, kept.count);
-    Array<std::int32_t> distances = empty<std::int32_t>(asked.rows, columns);
-    Array<std::int64_t> ids = empty<std::int64_t>(asked.rows, columns);
-    std::int32_t* distance_data = distances.mutable_data();
-    std::int64_t* id_data = ids.mutable_data();
-    if (columns > 0 && asked.rows > 0) {
-        run(isa, threads, [&](const cpu::Call& call) {
-            index.search_kept(asked, columns, kept, distance_data, id_data, call);
-        });
-    }
-    return py::make_tuple(distances, ids);
+    const std::int64_t columns = columns_of(k, kept.count);
+    return neighbours(asked.rows, columns, isa, threads,
+                      [&](std::int32_t* distances, std::int64_t* ids, const cpu::Call& call) {
+                          index.search_kept(asked, columns, kept, distances, ids, call);
+                      });
 }
 
 py::tuple index_range_search_kept(const cpu::Index& index, const Array<std::uint8_t>& queries,
@@ -135,12 +121,11 @@ void index_build(const cpu::Index& index, int threads, const std::string& isa) {
 py::tuple index_explain(const cpu::Index& index, const Array<std::uint8_t>& queries, std::int64_t k,
                         const std::string& method, int threads, const std::string& isa) {
     const Codes asked = index_view(index, queries, "queries");
-    if (k < 1) throw std::invalid_argument("k must be at least 1, got " + std::to_string(k));
     const cpu::Method how = method_of(method);
     const std::int64_t rows = index_size(index);
-    const cpu::Index::Plan plan = run(isa, threads, [&](const cpu::Call& call) {
-        return index.explain(asked, rows, std::min(k, rows), how, call);
-    });
+    const std::int64_t columns = columns_of(k, rows);
+    const cpu::Index::Plan plan = run(
+        isa, threads, [&](const cpu::Call& call) { return index.explain(asked, rows, columns, how, call); });
     const auto count = static_cast<py::ssize_t>(asked.rows);
     Array<bool> hashed(count);
     Array<std::int32_t> radius(count);

@@ -159,6 +159,26 @@ class Collection(Generic[S]):
         generation = self._generation
         return len(generation.store) + sum(len(part.ids) for part in generation.late)
 
+    def ids(self) -> Ids:
+        """The ids in ascending order, (n,) int64; a copy that cannot be written."""
+        count, known = self.settled().known()
+        ids = known_ids(known, count).copy()
+        ids.flags.writeable = False  # writing to a copy would be lost
+        return ids
+
+    def rows(self, ids: AnyArray | None) -> Any:
+        """A copy of the codes of ``ids``, (m,) integers, or of all in ascending order of ids.
+
+        Raises:
+            TypeError: ids are no integers.
+            KeyError: an id that no code has.
+        """
+        generation = self.settled()
+        count, known = generation.known()
+        if ids is None:
+            return generation.store.first(count)
+        return generation.store.rows(rows_of(checked_ids(ids), known, count))
+
     @_changing
     def restore(self, store: S, ids: Ids | None, next_id: int, *, fixed: bool = False) -> None:
         """Begin with these rows; ids ascend, None for row numbers."""

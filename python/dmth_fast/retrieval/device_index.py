@@ -9,7 +9,7 @@ from dmth_fast.retrieval.arguments import AnyArray, Array, describe, integer, is
 from dmth_fast.retrieval.codes import MAX_BITS, num_bytes
 from dmth_fast.retrieval.codes import checked_codes as checked_array
 from dmth_fast.retrieval.collection import Collection, Generation
-from dmth_fast.retrieval.ids import Ids, checked_ids, known_ids, let_through, rows_of
+from dmth_fast.retrieval.ids import Ids, let_through
 from dmth_fast.retrieval.index import Index
 from dmth_fast.retrieval.search import RangeResult, SearchResult
 
@@ -120,10 +120,7 @@ class DeviceIndex:
     @property
     def ids(self) -> Array:
         """The ids in ascending order, (n,) int64, a NumPy array; a copy that cannot be written."""
-        count, known = self._rows.settled().known()
-        ids = known_ids(known, count).copy()
-        ids.flags.writeable = False  # writing to a copy would be lost
-        return ids
+        return self._rows.ids()
 
     def __len__(self) -> int:
         """The number of codes."""
@@ -187,11 +184,8 @@ class DeviceIndex:
             TypeError: ids are not integers.
             KeyError: an id that no code has.
         """
-        generation = self._rows.settled()
-        count, known = generation.known()
-        if ids is None:
-            return generation.store.first(count)
-        return generation.store.rows(rows_of(checked_ids(ids), known, count))
+        stored: Tensor = self._rows.rows(ids)
+        return stored
 
     def search(
         self,

@@ -19,7 +19,7 @@ from dmth_fast.retrieval.arguments import (
 )
 from dmth_fast.retrieval.codes import MAX_BITS, checked_codes, num_bytes
 from dmth_fast.retrieval.collection import Collection
-from dmth_fast.retrieval.ids import Selection, checked_ids, ids_of, known_ids, let_through, rows_of
+from dmth_fast.retrieval.ids import Selection, ids_of, let_through
 from dmth_fast.retrieval.indexfile import read_index, write_index
 from dmth_fast.retrieval.mappedrows import MappedRows
 from dmth_fast.retrieval.plan import METHODS, SearchPlan
@@ -147,10 +147,7 @@ class Index:
     @property
     def ids(self) -> Array:
         """The ids in ascending order, (n,) int64; a copy that cannot be written."""
-        count, known = self._rows.settled().known()
-        ids = known_ids(known, count).copy()
-        ids.flags.writeable = False  # writing to a copy would be lost
-        return ids
+        return self._rows.ids()
 
     def __len__(self) -> int:
         """The number of codes."""
@@ -214,13 +211,10 @@ class Index:
             TypeError: ids are not integers.
             KeyError: an id that no code has.
         """
-        generation = self._rows.settled()
-        count, known = generation.known()
+        stored: Array = self._rows.rows(ids)
         if ids is None:
-            stored = generation.store.first(count)
             stored.flags.writeable = False  # writing to a copy would be lost
-            return stored
-        return generation.store.rows(rows_of(checked_ids(ids), known, count))
+        return stored
 
     def search(
         self,
