@@ -68,6 +68,7 @@ def findings() -> Iterator[Finding]:
         ("sklearn", "needed by: dmth-fast demo (pip install scikit-learn)"),
         ("faiss", "rival of: dmth-fast bench (pip install faiss-cpu)"),
         ("timm", "more backbones (pip install timm)"),
+        ("gradio", "the page of: dmth-fast serve (pip install gradio)"),
     ):
         there = find_spec(module) is not None
         yield Finding(
